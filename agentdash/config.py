@@ -1,0 +1,189 @@
+"""Settings: defaults, then `agentdash.toml` (the user's, then the project's), then the environment, then flags.
+
+The result is frozen. Keys never stand in a file: `[[credentials]]` name the environment variable that holds one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from agentdash.errors import UsageError
+
+CONFIG_NAME = "agentdash.toml"
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything a run is told. Times in seconds.
+
+    `timeout_s` is the budget of one attempt; `stall_timeout_s` how long a headless run waits without any progress
+    before it stops with exit code 4; `drain_timeout_s` how long running tasks may take to end when the run is asked to
+    stop. `limit` is the number of tasks to run in this session, 0 for all.
+    """
+
+    project: Path = Path()
+    results: Path | None = None
+    workers: int = 8
+    model: str | None = None
+    max_tokens: int = 4096
+    system: str | None = None
+    processor: str = "messages"
+    stream: bool = True
+    max_attempts: int = 3
+    timeout_s: float = 1800.0
+    connect_timeout_s: float = 10.0
+    first_token_timeout_s: float = 300.0
+    idle_timeout_s: float = 300.0
+    stall_timeout_s: float = 600.0
+    drain_timeout_s: float = 60.0
+    limit: int = 0
+    log_level: str = "info"
+    allow_network_filesystem: bool = False
+    credentials: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def results_path(self) -> Path:
+        """Where the results go: `results.jsonl` in the project unless said otherwise."""
+        return self.results or self.project / "results.jsonl"
+
+
+def load_settings(
+    flags: Mapping[str, Any], *, config: Path | None = None, environ: Mapping[str, str] | None = None
+) -> Settings:
+    """Put the settings together. `flags` holds only what was given on the command line.
+
+    `config` replaces both config files. Raises `UsageError` for a file, variable or value that cannot be used.
+    """
+    environ = os.environ if environ is None else environ
+    project = Path(flags.get("project") or environ.get("AGENTDASH_PROJECT") or ".")
+    values: dict[str, Any] = {}
+    for path in [config] if config else [user_config_path(), project / CONFIG_NAME]:
+        values |= _read_file(path, required=config is not None)
+    values |= _read_environment(environ)
+    values |= {name: value for name, value in flags.items() if value is not None}
+    values["project"] = project
+    return _checked(replace(Settings(), **values))
+
+
+def user_config_path() -> Path:
+    """The user's own `agentdash.toml`."""
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("agentdash", appauthor=False)) / CONFIG_NAME
+
+
+def _number(least: float) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, int | float) and not isinstance(value, bool) and least <= value < 1e9
+
+
+def _whole(least: int, most: int = 2**31 - 1) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+_CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "workers": (_whole(1, 10_000), "a whole number from 1 to 10000"),
+    "model": (_text, "a model's name"),
+    "max_tokens": (_whole(1), "a whole number of at least 1"),
+    "system": (lambda value: isinstance(value, str), "text"),
+    "processor": (_text, "messages, or MODULE:FUNCTION"),
+    "stream": (_flag, "true or false"),
+    "max_attempts": (_whole(1, 1000), "a whole number from 1 to 1000"),
+    "timeout_s": (_number(0.001), "a number of seconds above 0"),
+    "connect_timeout_s": (_number(0.001), "a number of seconds above 0"),
+    "first_token_timeout_s": (_number(0.001), "a number of seconds above 0"),
+    "idle_timeout_s": (_number(0.001), "a number of seconds above 0"),
+    "stall_timeout_s": (_number(0), "a number of seconds, 0 or more"),
+    "drain_timeout_s": (_number(0), "a number of seconds, 0 or more"),
+    "limit": (_whole(0), "a whole number, 0 for no limit"),
+    "log_level": (lambda value: value in LOG_LEVELS, f"one of {', '.join(LOG_LEVELS)}"),
+    "allow_network_filesystem": (_flag, "true or false"),
+}
+_PATHS = ("results",)
+_KNOWN = (*_CHECKS, *_PATHS, "credentials")
+
+
+def _read_file(path: Path | None, *, required: bool) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if required:
+            raise UsageError(f"There is no config file {path}.") from None
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The config file {path} cannot be read: {error}.") from None
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"The config file {path} is not valid TOML: {error}.") from None
+    for name in values:
+        if name not in _KNOWN:
+            near = difflib.get_close_matches(name, _KNOWN, 1)
+            raise UsageError(f"{path}: unknown setting {name!r}.", hint=f"Did you mean {near[0]!r}?" if near else None)
+    entries = values.get("credentials", [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise UsageError(f"{path}: `credentials` are written as [[credentials]] tables.")
+    values["credentials"] = tuple(_checked_credential(entry, n, path) for n, entry in enumerate(entries, 1))
+    if not entries:
+        del values["credentials"]
+    for name in _PATHS:
+        if name in values:
+            values[name] = (path.parent / values[name]) if _text(values[name]) else values[name]
+    return values
+
+
+def _checked_credential(entry: Mapping[str, Any], number: int, path: Path) -> Mapping[str, Any]:
+    known = ("name", "api_key_env", "base_url", "model", "limit_group")
+    for name, value in entry.items():
+        if name in ("api_key", "key", "token"):
+            raise UsageError(
+                f"{path}: credentials entry {number} holds a key.",
+                hint="Put the key into an environment variable and name that with `api_key_env`.",
+            )
+        if name not in known or not _text(value):
+            raise UsageError(f"{path}: credentials entry {number}: {name!r} is unknown or no text.")
+    return entry
+
+
+def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for f in fields(Settings):
+        text = environ.get(f"AGENTDASH_{f.name.removesuffix('_s').upper()}")
+        if text is None or f.name in ("project", "credentials"):
+            continue
+        kind: object = type(f.default)
+        try:
+            if f.name in _PATHS:
+                values[f.name] = Path(text)
+            elif kind is bool:
+                values[f.name] = {"1": True, "true": True, "0": False, "false": False}[text.lower()]
+            else:
+                values[f.name] = int(text) if kind is int else float(text) if kind is float else text
+        except (ValueError, KeyError):
+            values[f.name] = text  # the check below says what it should have been
+    return values
+
+
+def _checked(settings: Settings) -> Settings:
+    for name, (is_fine, what) in _CHECKS.items():
+        value = getattr(settings, name)
+        if value is None or is_fine(value):
+            continue
+        raise UsageError(f"{name.removesuffix('_s')} must be {what}, not {value!r}.")
+    return settings

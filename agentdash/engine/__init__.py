@@ -1,0 +1,1 @@
+"""The headless engine: it never imports the dashboard, Textual or rich."""

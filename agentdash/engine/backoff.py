@@ -1,0 +1,133 @@
+"""How long to wait after failures: a pure, clamped delay, and its form that all workers of a server share."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from agentdash.clock import SYSTEM_CLOCK, Clock
+
+_MAX_EXPONENT = 62  # 2.0 ** 62 is far beyond any delay and far below overflow
+
+
+def backoff_delay(failures: int, base_delay: float, max_delay: float) -> float:
+    """Seconds to wait after `failures` failures in a row: none, then base, doubled each time, at most `max_delay`."""
+    if failures <= 0:
+        return 0.0
+    return min(base_delay * 2.0 ** min(failures - 1, _MAX_EXPONENT), max_delay)
+
+
+class AdaptiveBackoff:
+    """Exponential delay with jitter that adapts to the failures in a row.
+
+    `base_delay` and `max_delay` are seconds; `jitter_factor` 0 to 1 spreads the delay by that share both ways, never
+    beyond `max_delay`. Raises `ValueError` for values out of range.
+    """
+
+    def __init__(
+        self,
+        base_delay: float = 1.0,
+        max_delay: float = 60.0,
+        jitter_factor: float = 0.1,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        rng: Callable[[], float] = random.random,
+    ) -> None:
+        if not (base_delay >= 0 and max_delay >= base_delay and 0 <= jitter_factor <= 1):
+            raise ValueError("need 0 <= base_delay <= max_delay and 0 <= jitter_factor <= 1")
+        self.base_delay = base_delay
+        self.max_delay = max_delay
+        self.jitter_factor = jitter_factor
+        self.consecutive_failures = 0
+        self._clock = clock
+        self._rng = rng
+
+    def get_delay(self) -> float:
+        """Seconds to wait now: 0 after a success, never more than `max_delay`. Drawn anew at each call."""
+        delay = backoff_delay(self.consecutive_failures, self.base_delay, self.max_delay)
+        spread = delay * self.jitter_factor * (2 * self._rng() - 1)
+        return min(max(0.0, delay + spread), self.max_delay)
+
+    def record_failure(self) -> None:
+        """Lengthen the delay."""
+        self.consecutive_failures += 1
+
+    def record_success(self) -> None:
+        """Back to no delay."""
+        self.consecutive_failures = 0
+
+    async def wait(self) -> None:
+        """Wait for the present delay."""
+        await self._clock.sleep(self.get_delay())
+
+
+class ServiceBackoff:
+    """One server's backoff, shared by all workers that ask it.
+
+    Failures that stand alone among answers hold nobody up. When `threshold` come with no answer between them, the
+    server is taken to be down: all workers wait, spread over the delay (full jitter), and the first answer frees them
+    all. Requests that were on their way before the wait began cannot lengthen it: one wave of failures counts once.
+    """
+
+    def __init__(
+        self,
+        *,
+        threshold: int = 3,
+        base_delay: float = 1.0,
+        max_delay: float = 60.0,
+        clock: Clock = SYSTEM_CLOCK,
+        rng: Callable[[], float] = random.random,
+    ) -> None:
+        self.backoff = AdaptiveBackoff(base_delay, max_delay, clock=clock, rng=rng)
+        self.reason: str | None = None
+        self._threshold = threshold
+        self._clock = clock
+        self._rng = rng
+        self._failures_in_a_row = 0
+        self._since = 0.0
+        self._until = 0.0
+        self._starts: dict[str, float] = {}
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the server is taken to be down: failures came in a row and no answer since."""
+        return self.backoff.consecutive_failures > 0
+
+    @property
+    def until(self) -> float | None:
+        """Monotonic time at which the present wait ends, None if there is none."""
+        return self._until if self._until > self._clock.monotonic() else None
+
+    def record_failure(self, sent_at: float, reason: str) -> None:
+        """A request that was sent at `sent_at` (monotonic) met an overloaded, broken or unreachable server."""
+        self._failures_in_a_row += 1
+        if self._failures_in_a_row < self._threshold or sent_at < self._since:
+            return
+        self.backoff.record_failure()
+        self.reason = reason
+        self._since = self._clock.monotonic()
+        self._until = self._since + self.backoff.get_delay()
+        self._starts.clear()
+
+    def record_success(self) -> None:
+        """The server answered: everybody may go on."""
+        self._failures_in_a_row = 0
+        if self.backoff.consecutive_failures:
+            self.backoff.record_success()
+            self.reason = None
+            self._until = self._since = 0.0
+
+    def start_for(self, worker: str) -> float | None:
+        """When (monotonic) a worker may try again, None if it may now.
+
+        Each worker draws one moment in the second half of a wait and keeps it: the server gets some rest, and the tries
+        after it come one by one. The first that fails makes a new wait, with new draws, for those that have not tried.
+        """
+        now = self._clock.monotonic()
+        if self._until <= now:
+            return None
+        start = self._starts.get(worker)
+        if start is None:
+            wait = self._until - self._since
+            start = self._starts[worker] = self._since + wait * (0.5 + 0.5 * self._rng())
+        return start if start > now else None

@@ -1,0 +1,164 @@
+"""API credentials: what one is, and where they are loaded from. Keys are read from the environment only."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from agentdash.errors import CredentialsError
+from agentdash.secret import Secret
+
+DEFAULT_BASE_URL = "https://api.anthropic.com"
+_NUMBERED = re.compile(r"ANTHROPIC_API_KEY_([1-9]\d{0,3})\Z")
+_HINT = "Set ANTHROPIC_API_KEY (or ANTHROPIC_API_KEY_1, _2, …), or try `agentdash demo`, which needs none."
+
+
+@dataclass(slots=True, eq=False)
+class APICredential:
+    """One API key and where it is used.
+
+    `is_exhausted`: not to be used until `exhausted_until` (seconds since the epoch; 0 means until it is asked for by
+    hand). `is_invalid`: the server refused the key. `proven`: it has been answered once; until then it gets one request
+    at a time, so that a dead key is not asked by every worker.
+    """
+
+    api_key: Secret
+    base_url: str | None = None
+    model: str | None = None
+    is_exhausted: bool = False
+    last_error: str | None = None
+    name: str = "key-1"
+    limit_group: str | None = None
+    is_invalid: bool = False
+    exhausted_until: float = 0.0
+    organization: str | None = None
+    proven: bool = False
+    in_flight: int = 0
+    requests: int = 0
+    rate_limited: int = 0
+    fingerprint: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        key: object = self.api_key
+        if isinstance(key, str):  # a library user's plain string
+            self.api_key = Secret(key)
+        self.fingerprint = self.api_key.fingerprint
+
+    @property
+    def server(self) -> str:
+        """The base URL it is used with."""
+        return self.base_url or DEFAULT_BASE_URL
+
+    def is_usable(self, now: float) -> bool:
+        """Whether requests may be sent with it, its pool permitting."""
+        if self.is_exhausted and 0 < self.exhausted_until <= now:
+            self.is_exhausted, self.exhausted_until = False, 0.0
+        return not (self.is_exhausted or self.is_invalid)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedCredentials:
+    """What was found, and what the user should know about it (gaps, doubles)."""
+
+    credentials: tuple[APICredential, ...]
+    notes: tuple[str, ...] = ()
+
+
+def load_credentials(
+    environ: Mapping[str, str] | None = None, configured: Sequence[Mapping[str, Any]] = ()
+) -> LoadedCredentials:
+    """Load credentials: those of the config file, else the numbered ones, else `ANTHROPIC_API_KEY`.
+
+    `configured` are the `[[credentials]]` tables of the config file: each names an environment variable
+    (`api_key_env`), never a key. Raises `CredentialsError` for a key that cannot be sent as it is written; with no key
+    at all the result is empty.
+    """
+    environ = os.environ if environ is None else environ
+    notes: list[str] = []
+    if configured:
+        found = [_configured(entry, index, environ) for index, entry in enumerate(configured, 1)]
+    elif numbers := sorted(int(m[1]) for name in environ if (m := _NUMBERED.match(name)) and environ[name].strip()):
+        gaps = sorted(set(range(1, numbers[-1])) - set(numbers))
+        if gaps:
+            missing = ", ".join(f"ANTHROPIC_API_KEY_{n}" for n in gaps[:5]) + (", …" if len(gaps) > 5 else "")
+            notes.append(
+                f"{missing} {'is' if len(gaps) == 1 else 'are'} not set, although ANTHROPIC_API_KEY_{numbers[-1]} is"
+            )
+        found = [_from_environment(environ, f"_{number}", f"key-{number}") for number in numbers]
+    elif environ.get("ANTHROPIC_API_KEY", "").strip():
+        found = [_from_environment(environ, "", "key-1")]
+    else:
+        found = []
+    unique: dict[tuple[str, str], APICredential] = {}
+    for credential in found:
+        first = unique.setdefault((credential.fingerprint, credential.server), credential)
+        if first is not credential:
+            notes.append(f"{credential.name} is the same key as {first.name} and is used once")
+    return LoadedCredentials(tuple(unique.values()), tuple(notes))
+
+
+def require_credentials(loaded: LoadedCredentials) -> tuple[APICredential, ...]:
+    """The credentials, or `CredentialsError` with what to set when there are none."""
+    if not loaded.credentials:
+        raise CredentialsError("No API key is set.", hint=_HINT)
+    return loaded.credentials
+
+
+def _from_environment(environ: Mapping[str, str], suffix: str, name: str) -> APICredential:
+    variable = f"ANTHROPIC_API_KEY{suffix}"
+    base_url = environ.get(f"ANTHROPIC_BASE_URL{suffix}") or environ.get("ANTHROPIC_BASE_URL")
+    return APICredential(
+        _checked_key(environ[variable], variable),
+        base_url=_checked_url(base_url, f"ANTHROPIC_BASE_URL{suffix}"),
+        model=environ.get(f"ANTHROPIC_MODEL{suffix}") or environ.get("ANTHROPIC_MODEL") or None,
+        name=name,
+    )
+
+
+def _configured(entry: Mapping[str, Any], index: int, environ: Mapping[str, str]) -> APICredential:
+    where = f"credentials entry {index}"
+    variable = entry.get("api_key_env")
+    if not isinstance(variable, str) or not variable:
+        raise CredentialsError(
+            f"{where}: `api_key_env` must name the environment variable that holds the key.",
+            hint="Keys are never written into the config file.",
+        )
+    if not environ.get(variable, "").strip():
+        raise CredentialsError(f"{where}: the environment variable {variable} is not set.", hint=_HINT)
+    return APICredential(
+        _checked_key(environ[variable], variable),
+        base_url=_checked_url(entry.get("base_url") or environ.get("ANTHROPIC_BASE_URL"), f"{where}: base_url"),
+        model=entry.get("model"),
+        name=str(entry.get("name") or f"key-{index}"),
+        limit_group=entry.get("limit_group"),
+    )
+
+
+def _checked_key(value: str, variable: str) -> Secret:
+    """The key, or an error that names the variable and never shows the value."""
+    key = value.strip(" ")
+    if any(c in "\r\n" for c in key):
+        raise CredentialsError(f"{variable} has a line break in it.", hint="Set it again without the line break.")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise CredentialsError(
+            f"{variable} has a character in it that no key has (a blank, a control character, or not ASCII).",
+            hint="Copy the key again.",
+        )
+    return Secret(key)
+
+
+def _checked_url(value: str | None, where: str) -> str | None:
+    if not value:
+        return None
+    try:
+        parts = urlsplit(value)
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        fine = False
+    if not fine or any(c.isspace() for c in value):
+        raise CredentialsError(f"{where} is not an http or https URL.", hint="For example https://api.anthropic.com")
+    return value.rstrip("/")

@@ -1,0 +1,43 @@
+"""What happened, in order and bounded: for the dashboard's event panel, the plain progress lines and the log."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agentdash.clock import SYSTEM_CLOCK, Clock
+
+MAX_EVENTS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing worth telling. `at` in seconds since the epoch; `text` is one safe line."""
+
+    seq: int
+    at: float
+    kind: str
+    text: str
+
+
+class EventLog:
+    """A ring of the newest events with growing sequence numbers; `listeners` are told of each as it comes."""
+
+    def __init__(self, clock: Clock = SYSTEM_CLOCK, size: int = MAX_EVENTS) -> None:
+        self._clock = clock
+        self._events: deque[Event] = deque(maxlen=size)
+        self.seq = 0
+        self.listeners: list[Callable[[Event], None]] = []
+
+    def emit(self, kind: str, text: str) -> None:
+        """Record one event."""
+        self.seq += 1
+        event = Event(self.seq, self._clock.now(), kind, text)
+        self._events.append(event)
+        for listener in self.listeners:
+            listener(event)
+
+    def since(self, seq: int) -> list[Event]:
+        """The events after sequence number `seq`, oldest first; those that fell out of the ring are gone."""
+        return [event for event in self._events if event.seq > seq]

@@ -1,0 +1,211 @@
+"""What a running process does beside its tasks, about once a second: each duty small, all of them supervised."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agentdash.clock import SYSTEM_CLOCK, Clock
+from agentdash.engine.events import EventLog
+from agentdash.engine.locks import TaskLock
+from agentdash.engine.manager import TaskStateManager
+from agentdash.engine.pool import ParallelSessionManager
+from agentdash.engine.rates import RateMeter
+from agentdash.engine.reaper import Reaper
+from agentdash.engine.rotation import APIRotationState
+from agentdash.engine.status import live_processes
+from agentdash.engine.store import ProcessRecord, SqliteTaskStore
+from agentdash.engine.store.results_file import ResultsFile
+from agentdash.errors import AgentdashError
+from agentdash.model import Totals
+
+_TICK_S = 0.5
+_LONG_RUNNING_S = 60.0
+
+
+class Housekeeping:
+    """Heartbeats, lost tasks, cancellations, shared credential state, the results file, and the stall watch.
+
+    `stalled` says why the run stalled, once it did. A duty that fails drains the pool; `stop` raises its error.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: SqliteTaskStore,
+        manager: TaskStateManager,
+        lock: TaskLock,
+        reaper: Reaper,
+        results: ResultsFile,
+        rotation: APIRotationState | None,
+        pool: ParallelSessionManager,
+        events: EventLog,
+        report: Callable[[], Mapping[str, Any]],
+        rate: RateMeter,
+        stall_timeout_s: float,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self.stalled: str | None = None
+        self.is_stalling = False
+        self._store = store
+        self._manager = manager
+        self._lock = lock
+        self._reaper = reaper
+        self._results = results
+        self._rotation = rotation
+        self._pool = pool
+        self._events = events
+        self._report = report
+        self._rate = rate
+        self._stall_timeout_s = stall_timeout_s
+        self._clock = clock
+        self._task: asyncio.Task[None] | None = None
+        self._started_at = clock.now()
+        self._stop_when_stalled = True
+        self._ticked_at = clock.monotonic()
+        self._moved_at = clock.monotonic()
+        self._finished = -1
+        self._version = -1
+        self._saved_totals = (0, 0)
+
+    async def start(self, *, stop_when_stalled: bool) -> None:
+        """Join the project: take over what the store knows, bring lost tasks back, then tick until stopped."""
+        self._stop_when_stalled = stop_when_stalled
+        self._ticked_at = self._moved_at = self._clock.monotonic()
+        self._absorb(first=True)
+        found = await self._reaper.sweep(self._manager.running)
+        if found:
+            self._events.emit("reclaimed", f"{found} tasks of a process that died are pending again")
+        await self._save_process()
+        self._rate.update(self._clock.monotonic(), self._store.counts().finished)
+        self._task = asyncio.create_task(self._tick_until_stopped(), name="agentdash-housekeeping")
+
+    async def stop(self) -> None:
+        """Leave the project in order: credentials saved, results file complete. Raises what a duty raised."""
+        if self._task is not None:
+            self._task.cancel()
+            outcome = (await asyncio.gather(self._task, return_exceptions=True))[0]
+            self._task = None
+            await self._save(leaving=True)
+            await asyncio.to_thread(self._results.sync)
+            if isinstance(outcome, Exception):
+                raise outcome
+
+    def stop_cancelled(self) -> None:
+        """Stop the running tasks of this process whose cancellation was asked for."""
+        for row in self._store.running():
+            if row.cancel_requested and row.owner == self._manager.owner:
+                self._manager.request_stop(row.seq, "cancel")
+
+    async def _tick_until_stopped(self) -> None:
+        try:
+            while True:
+                await self._clock.sleep(_TICK_S)
+                await self._tick()
+        except AgentdashError:
+            self._pool.drain()
+            raise
+
+    async def _tick(self) -> None:
+        for task_id in self._lock.heartbeat_all():
+            self._compromised(task_id)
+        version = self._store.version()
+        if version != self._version:
+            self._version = version
+            self._absorb(first=False)
+            self._manager.notify()
+        self.stop_cancelled()
+        found = await self._reaper.sweep(self._manager.running)
+        if found:
+            self._events.emit("reclaimed", f"{found} tasks of a process that died are pending again")
+            self._manager.notify()
+        await self._save(leaving=False)
+        await asyncio.to_thread(self._results.sync)
+        counts = self._store.counts()
+        self._rate.update(self._clock.monotonic(), counts.finished)
+        self._watch_for_stall(counts.finished)
+
+    def _compromised(self, task_id: str) -> None:
+        """A lock that was taken from under us: its task is stopped and not settled."""
+        for seq, running in list(self._manager.running.items()):
+            if running.claim.task.id == task_id:
+                self._events.emit("compromised", f"the lock of {task_id} was removed from outside; it is stopped")
+                self._manager.request_stop(seq, "compromised")
+
+    def _absorb(self, *, first: bool) -> None:
+        if self._rotation is None:
+            return
+        others = [p for p in live_processes(self._store, self._clock.now()) if p.owner != self._manager.owner]
+        if first or others:
+            self._rotation.absorb(self._store.credentials(), self._store.active_credential(), trust_marks=bool(others))
+
+    async def _save(self, *, leaving: bool) -> None:
+        now = self._clock.monotonic()
+        elapsed, self._ticked_at = now - self._ticked_at, now
+        recoveries = sum(health.total_recoveries for health in self._pool.health_states.values())
+        rotations = self._rotation.rotations if self._rotation is not None else 0
+        before, self._saved_totals = self._saved_totals, (recoveries, rotations)
+        totals = Totals(
+            recoveries=recoveries - before[0],
+            rotations=rotations - before[1],
+            elapsed_s=elapsed if self._is_first_process() else 0.0,
+        )
+        changes = self._rotation.take_changes() if self._rotation is not None else None
+        if changes is not None:
+            await self._store.save_credentials(*changes)
+        await self._store.add_totals(totals)
+        if leaving:
+            await self._store.drop_process(self._manager.owner)
+        else:
+            await self._save_process()
+
+    async def _save_process(self) -> None:
+        record = ProcessRecord(
+            self._manager.owner,
+            os.getpid(),
+            socket.gethostname(),
+            self._started_at,
+            self._clock.now(),
+            json.dumps(self._report()),
+        )
+        await self._store.save_process(record)
+
+    def _is_first_process(self) -> bool:
+        """Of several processes one counts the project's time."""
+        live = live_processes(self._store, self._clock.now())
+        return not live or live[0].owner == self._manager.owner
+
+    def _watch_for_stall(self, finished: int) -> None:
+        """Stall: for so long no task was finished, anywhere, and none is at work. A pause is no stall."""
+        now = self._clock.monotonic()
+        patience = min(_LONG_RUNNING_S, self._stall_timeout_s / 2)
+        wall = self._clock.now()
+        at_work = any(wall - running.claim.claimed_at > patience for running in self._manager.running.values())
+        if finished != self._finished or at_work or self._pool.is_paused:
+            self._finished, self._moved_at, self.is_stalling = finished, now, False
+            return
+        readiness = self._rotation.readiness() if self._rotation is not None else None
+        hopeless = readiness is not None and not readiness.usable and readiness.at is None
+        if hopeless and not self._manager.running:
+            self._stall("no usable key: " + "; ".join(self._key_troubles()))
+        elif now - self._moved_at >= self._stall_timeout_s:
+            self._stall(f"no progress for {self._stall_timeout_s:g} s: {self._why()}")
+
+    def _stall(self, reason: str) -> None:
+        self.is_stalling = True
+        if self._stop_when_stalled and not self.stalled:
+            self.stalled = reason
+            self._events.emit("stalled", reason)
+            self._pool.abort()
+
+    def _why(self) -> str:
+        return str(self._report()["waiting_for"]) or "tasks neither succeed nor fail"
+
+    def _key_troubles(self) -> list[str]:
+        if self._rotation is None:
+            return []
+        return [f"{view.name} {view.state}: {view.last_error or 'no reason given'}" for view in self._rotation.views()]

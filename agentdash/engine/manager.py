@@ -1,0 +1,295 @@
+"""Hands out tasks in order: a small window over the store, shared by all workers of a process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentdash.clock import SYSTEM_CLOCK, Clock
+from agentdash.engine.policy import cancelled, interrupted
+from agentdash.engine.results import failed_line, succeeded_line
+from agentdash.engine.store import Claim, MemoryTaskStore, Ready, Settlement, SqliteTaskStore, claimed
+from agentdash.engine.waiting import until_done
+from agentdash.errors import TransitionError
+from agentdash.model import FINISHED_STATES, Answer, Attempt, Failure, FailureClass, Task, TaskState
+
+_WINDOW = 256
+_WINDOW_AGE_S = 1.0
+_POLL_S = 0.25
+_SKIP_S = 0.25
+_MAX_SKIP_S = 5.0
+
+LocalStore = SqliteTaskStore | MemoryTaskStore
+
+
+@dataclass(slots=True)
+class _Skip:
+    until: float
+    times: int = 1
+
+
+@dataclass(slots=True)
+class Running:
+    """A task that a worker of this process runs now. `stop` says why it shall stop, once somebody asked for that."""
+
+    claim: Claim
+    runner: asyncio.Task[Any] | None = None
+    stop: str | None = None
+    output: deque[str] = field(default_factory=lambda: deque(maxlen=2000))
+
+
+class TaskStateManager:
+    """The queue as workers see it: the next pending task by priority, then age; claims and settlements go through it.
+
+    `store` is a store, a project folder, or None for one in memory. Tasks that are locked elsewhere are passed over for
+    a while that grows, so nobody spins on them. `limit`: how many tasks to begin at all, 0 for no limit.
+    """
+
+    def __init__(
+        self,
+        store: LocalStore | str | os.PathLike[str] | None = None,
+        *,
+        owner: str | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        limit: int = 0,
+    ) -> None:
+        if store is None:
+            store = MemoryTaskStore()
+        elif isinstance(store, str | os.PathLike):
+            store = SqliteTaskStore(store)
+        self.store: LocalStore = store
+        self.owner = owner or f"{os.getpid()}-{secrets.token_hex(4)}"
+        self.running: dict[int, Running] = {}
+        self.progress = 0
+        """Grows with every settlement: how the stall watch sees that something moves."""
+        self._clock = clock
+        self._limit = limit
+        self._begun: set[int] = set()
+        self._window: deque[Ready] = deque()
+        self._filled_at = float("-inf")
+        self._look_again_at = float("-inf")
+        self._handed: set[int] = set()
+        self._skipped: dict[int, _Skip] = {}
+        self._changed = asyncio.Event()
+        self._waiting = 0
+
+    # -- the public pattern ------------------------------------------------------------------------------------------
+    def get_next_pending_task(self) -> Task | None:
+        """The next task to try, None if there is none right now. Each is handed to one worker only."""
+        now = self._clock.now()
+        while True:
+            if not self._window or not 0.0 <= now - self._filled_at <= _WINDOW_AGE_S:
+                self._fill(now)
+            if not self._window:
+                return None
+            ready = self._window.popleft()
+            task = self.store.load(ready.seq)
+            if task is not None and task.state is TaskState.PENDING and task.fence == ready.fence:
+                self._handed.add(task.seq)
+                if self._limit:
+                    self._begun.add(task.seq)
+                return task
+
+    def get_task(self, task_id: str) -> Task | None:
+        """The task as it is now, None if there is no such task."""
+        record = self.store.find(task_id)
+        return None if record is None else self.store.load(record.seq)
+
+    def update_task(
+        self,
+        task_id: str,
+        *,
+        is_started: bool | None = None,
+        is_complete: bool | None = None,
+        error_message: str | None = None,
+        attempts: int | None = None,
+    ) -> bool:
+        """Change a task by hand: the plain form of claim and settle, for code without an event loop.
+
+        `is_started=True` claims it. `is_complete=True` ends it: succeeded, or failed if there is an `error_message`.
+        `is_started=False` gives it back to pending. An `error_message` alone means failed. Returns whether the change
+        was made (False: somebody else holds the task). Raises `KeyError` for an unknown id and `TransitionError` for
+        a change that is not possible.
+        """
+        task = self.get_task(task_id)
+        if task is None:
+            raise KeyError(task_id)
+        now = self._clock.now()
+        ends = bool(is_complete) or error_message is not None
+        gives_back = is_started is False and not is_complete
+        if is_started or (ends and task.state is TaskState.PENDING):
+            if not self.store.claim_and_wait(task, self.owner, "worker-0", now):
+                return False
+            task = claimed(task, self.owner, "worker-0", now).task
+            self._handed.discard(task.seq)
+        if not (ends or gives_back):
+            return bool(is_started)
+        if task.state is not TaskState.RUNNING:
+            raise TransitionError(f"task {task_id!r} is {task.state}, not running")
+        settlement = _by_hand(task, now, error_message, attempts, back=gives_back)
+        settled = self.store.settle_and_wait(Claim(task, self.owner, "worker-0", now), settlement)
+        self._after_change()
+        return settled
+
+    # -- for workers -------------------------------------------------------------------------------------------------
+    def add_tasks(self, tasks: Iterable[Mapping[str, Any]]) -> list[Task]:
+        """Add tasks given as dicts to a store in memory; those without an `id` get one by position."""
+        if not isinstance(self.store, MemoryTaskStore):
+            raise TypeError("a project takes its tasks from files: use Engine.add")
+        added: list[Task] = []
+        for task in tasks:
+            position = self.store.counts().total
+            name = str(task["id"]) if task.get("id") is not None else f"task-{position}"
+            while self.store.find(name) is not None:
+                name = f"{name}-{position}"
+            added.append(self.store.add_payload(name, task, priority=int(task.get("priority") or 0)))
+        self._after_change()
+        return added
+
+    async def claim(self, task: Task, worker_id: str) -> Claim | None:
+        """pending → running for this worker; None if the task changed in between."""
+        now = self._clock.now()
+        granted = self.store.claim(task, self.owner, worker_id, now)
+        was_cancelled = await until_done(granted)
+        if not granted.result():
+            self._handed.discard(task.seq)
+            claim = None
+        else:
+            claim = claimed(task, self.owner, worker_id, now)
+            self._skipped.pop(task.seq, None)
+            self.running[task.seq] = Running(claim)
+        if was_cancelled:
+            if claim is not None:
+                await until_done(self.settle(claim, interrupted(claim, now)))
+            raise asyncio.CancelledError
+        return claim
+
+    def settle(self, claim: Claim, settlement: Settlement) -> asyncio.Future[bool]:
+        """End a claim. The write is under way when this returns; the future is done when it is durable."""
+        future = self.store.settle(claim, settlement)
+        future.add_done_callback(lambda _: self._settled(claim, settlement))
+        return future
+
+    def forget(self, claim: Claim) -> None:
+        """Let go of a task whose lock was lost: it is not ours to settle any more."""
+        self.running.pop(claim.task.seq, None)
+        self._handed.discard(claim.task.seq)
+
+    def skip(self, task: Task) -> None:
+        """The task is locked by somebody: pass over it for a while that grows."""
+        self._handed.discard(task.seq)
+        now = self._clock.now()
+        old = self._skipped.get(task.seq)
+        times = old.times + 1 if old else 1
+        self._skipped[task.seq] = _Skip(now + min(_SKIP_S * 2 ** min(times - 1, 10), _MAX_SKIP_S), times)
+
+    def hand_back(self, task: Task) -> None:
+        """A task that was taken from the window and not tried after all."""
+        self._handed.discard(task.seq)
+        self._after_change()
+
+    def request_stop(self, seq: int, reason: str) -> bool:
+        """Ask the worker of a running task to stop it; returns whether this process runs it."""
+        running = self.running.get(seq)
+        if running is None or running.runner is None or running.stop is not None:
+            return False
+        running.stop = reason
+        running.runner.cancel()
+        return True
+
+    def settlement_for_stop(self, claim: Claim, reason: str | None) -> Settlement:
+        """How a task ends that was stopped."""
+        now = self._clock.now()
+        return cancelled(claim, now) if reason == "cancel" else interrupted(claim, now, reason or "interrupted")
+
+    async def wait_for_work(self) -> bool:
+        """Wait until there may be something to do; False when nothing is pending or running anywhere (or all that the
+        limit allows has ended)."""
+        if self.store.counts().unfinished == 0 or self._limit_is_done():
+            return False
+        now = self._clock.now()
+        times = [skip.until for skip in self._skipped.values()]
+        if (available := self.store.next_available_at(now)) is not None:
+            times.append(available)
+        timeout = _POLL_S if self.store.shared else None
+        if times:
+            until = max(0.0, min(times) - now)
+            timeout = until if timeout is None else min(until, timeout)
+        await self._wait_for_change(timeout)
+        return True
+
+    def notify(self) -> None:
+        """Something changed from outside (requeue, new tasks): look again."""
+        self._after_change()
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+    async def _wait_for_change(self, timeout: float | None) -> None:
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(timeout):
+                await self._changed.wait()
+        except TimeoutError:
+            self._look_again_at = float("-inf")
+        finally:
+            self._waiting -= 1
+
+    def _fill(self, now: float) -> None:
+        if now < self._look_again_at and not self._window:
+            return
+        for seq in [seq for seq, skip in self._skipped.items() if skip.until <= now and skip.times > 20]:
+            del self._skipped[seq]
+        barred = self._handed | {seq for seq, skip in self._skipped.items() if skip.until > now}
+        found = self.store.ready(_WINDOW + len(barred), now)
+        self._window = deque(ready for ready in found if ready.seq not in barred)
+        if self._limit:
+            room = self._limit - len(self._begun)
+            again = [ready for ready in self._window if ready.seq in self._begun]
+            fresh = [ready for ready in self._window if ready.seq not in self._begun]
+            self._window = deque(again + fresh[: max(0, room)])
+        self._filled_at = now
+        # An empty answer holds for a moment: sixty idle workers must not ask sixty times.
+        self._look_again_at = float("-inf") if self._window else now + _POLL_S
+
+    def _limit_is_done(self) -> bool:
+        if not self._limit or len(self._begun) < self._limit:
+            return False
+        tasks = (self.store.load(seq) for seq in self._begun)
+        return all(task is None or task.state in FINISHED_STATES for task in tasks)
+
+    def _settled(self, claim: Claim, settlement: Settlement) -> None:
+        self.running.pop(claim.task.seq, None)
+        self._handed.discard(claim.task.seq)
+        self.progress += 1
+        if self._waiting or settlement.state is TaskState.PENDING:
+            self._after_change()
+
+    def _after_change(self) -> None:
+        self._look_again_at = float("-inf")
+        if self._waiting:
+            self._changed.set()
+            self._changed = asyncio.Event()
+
+
+def _by_hand(task: Task, now: float, error: str | None, attempts: int | None, *, back: bool) -> Settlement:
+    number = attempts if attempts is not None else task.attempts + 1
+    if back:
+        state = TaskState.PENDING
+        number = attempts if attempts is not None else task.attempts
+    else:
+        state = TaskState.FAILED if error is not None else TaskState.SUCCEEDED
+    failure = Failure(FailureClass.TASK, "error", error) if error is not None else None
+    attempt = Attempt(
+        task.fence, "worker-0", None, None, now, now, state.value, failure.error_type if failure else None, error
+    )
+    if state is TaskState.PENDING:
+        line = None
+    elif failure is not None:
+        line = failed_line(task.id, number, attempt, failure)
+    else:
+        line = succeeded_line(task.id, number, attempt, Answer())
+    return Settlement(state, attempt, number, task.service_failures, task.crashes, failure=failure, result=line)

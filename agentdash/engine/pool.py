@@ -1,0 +1,346 @@
+"""The worker pool: spawns, resizes, supervises, pauses, drains; and the library's plain way to run a list of tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentdash.clock import SYSTEM_CLOCK, Clock
+from agentdash.engine.backoff import AdaptiveBackoff
+from agentdash.engine.events import EventLog
+from agentdash.engine.health import WorkerHealthState
+from agentdash.engine.manager import TaskStateManager
+from agentdash.engine.policy import RetryPolicy
+from agentdash.engine.processors.function import FunctionProcessor, TaskFunction
+from agentdash.engine.runner import TaskRunner
+from agentdash.engine.store import MemoryTaskStore
+from agentdash.engine.worker import Lock, work_stealing_loop
+from agentdash.errors import AgentdashError
+from agentdash.model import Task, TaskState, WorkerView
+
+PARKED_PROBE_S = 60.0
+_MAX_RESTARTS = 5
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    """One worker's place in the pool."""
+
+    id: str
+    health: WorkerHealthState
+    backoff: AdaptiveBackoff
+    since: float
+    state: str = "idle"
+    backoff_until: float | None = None
+    retiring: bool = False
+    restarts: int = 0
+    probe_at: float | None = None
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+
+class ParallelSessionManager:
+    """A pool of workers over one queue of tasks.
+
+    `max_workers` is at least 1 (`ValueError` otherwise). `health_states` maps worker ids to their health.
+    """
+
+    def __init__(
+        self,
+        max_workers: int = 3,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        policy: RetryPolicy | None = None,
+        events: EventLog | None = None,
+        backoff_base_s: float = 0.5,
+        backoff_max_s: float = 60.0,
+    ) -> None:
+        if max_workers < 1:
+            raise ValueError("max_workers must be at least 1")
+        self.max_workers = max_workers
+        self.health_states: dict[str, WorkerHealthState] = {}
+        self.events = events or EventLog(clock)
+        self.is_paused = False
+        self.is_draining = False
+        self.policy = policy or RetryPolicy()
+        self._clock = clock
+        self._backoff = (backoff_base_s, backoff_max_s)
+        self._workers: dict[str, _Worker] = {}
+        self._ended: asyncio.Queue[_Worker] = asyncio.Queue()
+        self._manager: TaskStateManager | None = None
+        self._lock: Lock | None = None
+        self._runner: TaskRunner | None = None
+        self._fault: BaseException | None = None
+
+    # -- the library's way -------------------------------------------------------------------------------------------
+    async def run_parallel_agents(
+        self, tasks: Sequence[dict[str, Any]], task_processor: TaskFunction
+    ) -> list[dict[str, Any]]:
+        """Run every task through `task_processor(task, worker_id)`; returns one dict a task, in the order given.
+
+        `{"task", "result", "success": True}` or `{"task", "error", "success": False}`; with `"exhausted_recovery":
+        True` where the service behind the processor kept failing and nobody was left to try.
+        """
+        store = MemoryTaskStore()
+        manager = TaskStateManager(store, clock=self._clock)
+        added = manager.add_tasks(tasks)
+        base, most = self._backoff
+        runner = TaskRunner(
+            FunctionProcessor(task_processor),
+            policy=self.policy,
+            clock=self._clock,
+            health=self.health_states,
+            events=self.events,
+            backoff_base_s=base,
+            backoff_max_s=most,
+        )
+        running = asyncio.create_task(self.run(manager, _NoOtherProcess(), runner), name="agentdash-pool")
+        parked = asyncio.create_task(self._stop_when_exhausted(running), name="agentdash-exhausted-watch")
+        try:
+            await running
+        finally:
+            parked.cancel()
+            running.cancel()
+            await asyncio.gather(running, parked, return_exceptions=True)
+        return [_result(dict_, task, store, runner) for dict_, task in zip(tasks, added, strict=True)]
+
+    # -- the engine's way --------------------------------------------------------------------------------------------
+    async def run(self, task_manager: TaskStateManager, task_lock: Lock, runner: TaskRunner) -> None:
+        """Run until nothing is pending or running anywhere, or until drained.
+
+        Raises what stops all work: `StoreError`, `LockError`, or a fault of our own that keeps coming back.
+        """
+        self._manager, self._lock, self._runner = task_manager, task_lock, runner
+        runner.on_change = self.wake_all
+        runner.on_service_back = self._service_is_back
+        self._fault = None
+        self.is_draining = False
+        try:
+            self.resize(self.max_workers)
+            while any(worker.task is not None for worker in self._workers.values()):
+                self._reap(await self._ended.get())
+        finally:
+            self.abort()
+            await self._all_ended()
+        if self._fault is not None:
+            raise self._fault
+
+    def resize(self, workers: int) -> None:
+        """Have so many workers (at least 1): new ones begin at once, surplus ones leave after their task."""
+        if workers < 1:
+            raise ValueError("a pool has at least one worker")
+        self.max_workers = workers
+        for number in range(workers):
+            worker = self._workers.get(f"worker-{number}") or self._new_worker(number)
+            worker.retiring = False
+            if worker.task is None and self._manager is not None and not self.is_draining:
+                self._start(worker)
+        for worker in list(self._workers.values())[workers:]:
+            worker.retiring = True
+            worker.wake.set()
+
+    def pause(self) -> None:
+        """Take no new tasks; what runs goes on."""
+        self.is_paused = True
+
+    def resume(self) -> None:
+        """Take tasks again."""
+        self.is_paused = False
+        self.wake_all()
+
+    def drain(self) -> None:
+        """Take no new tasks and end when the running ones have ended."""
+        self.is_draining = True
+        self.wake_all()
+        if self._manager is not None:
+            self._manager.notify()
+
+    def abort(self) -> None:
+        """Stop at once: running tasks go back to pending."""
+        self.is_draining = True
+        for worker in self._workers.values():
+            if worker.task is not None:
+                worker.task.cancel()
+
+    def revive(self, worker_id: str | None = None) -> int:
+        """Let parked workers (one, or all) try again now; returns how many there were."""
+        parked = [w for w in self._workers.values() if w.health.is_parked() and worker_id in (None, w.id)]
+        for worker in parked:
+            worker.health.revive()
+            worker.wake.set()
+        return len(parked)
+
+    def wake_all(self) -> None:
+        """Let every waiting worker look again at what it waits for."""
+        for worker in self._workers.values():
+            if worker.backoff_until is not None or worker.state in ("paused", "waiting"):
+                worker.wake.set()
+
+    @property
+    def parked(self) -> int:
+        """How many workers have given up recovering and wait for their next probe."""
+        return sum(worker.health.is_parked() for worker in self._workers.values() if not worker.retiring)
+
+    def views(self) -> tuple[WorkerView, ...]:
+        """Every worker as shown."""
+        tasks: dict[str, str] = {}
+        if self._manager is not None:
+            tasks = {running.claim.worker: running.claim.task.id for running in self._manager.running.values()}
+        return tuple(
+            WorkerView(
+                worker.id,
+                "running" if worker.id in tasks else worker.state,
+                tasks.get(worker.id),
+                worker.health.consecutive_failures,
+                worker.health.total_recoveries,
+                worker.backoff_until,
+                worker.since,
+            )
+            for worker in self._workers.values()
+            if worker.task is not None
+        )
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+    def _service_is_back(self) -> None:
+        """One worker was answered after an outage: the others need not wait out their own recoveries."""
+        now = self._clock.monotonic()
+        for worker in self._workers.values():
+            if not worker.health.is_healthy():
+                worker.health.revive()
+                worker.probe_at = now
+        self.wake_all()
+
+    def _new_worker(self, number: int) -> _Worker:
+        worker_id = f"worker-{number}"
+        health = self.health_states.setdefault(worker_id, WorkerHealthState(worker_id))
+        backoff = AdaptiveBackoff(*self._backoff, jitter_factor=0.5, clock=self._clock)
+        worker = self._workers[worker_id] = _Worker(worker_id, health, backoff, self._clock.now())
+        return worker
+
+    def _start(self, worker: _Worker) -> None:
+        if self._manager is None or self._lock is None or self._runner is None:
+            raise RuntimeError("the pool has nothing to run")
+        loop = work_stealing_loop(worker.id, self._manager, self._lock, self._runner, gate=lambda: self._gate(worker))
+        worker.task = asyncio.create_task(loop, name=f"agentdash-{worker.id}")
+        worker.task.add_done_callback(lambda _: self._ended.put_nowait(worker))
+
+    def _reap(self, worker: _Worker) -> None:
+        """A worker's loop ended: as it should, or with a fault of ours, and then it is begun again, a few times."""
+        task, worker.task = worker.task, None
+        if task is None:
+            return
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            if worker.retiring:
+                self._workers.pop(worker.id, None)
+            return
+        if isinstance(error, AgentdashError) or worker.restarts >= _MAX_RESTARTS:
+            self._fault = self._fault or error
+            self.events.emit("fault", f"no more tasks are taken: {error}")
+            self.drain()
+            return
+        worker.restarts += 1
+        self.events.emit("restarted", f"{worker.id} met {type(error).__name__} and was started again")
+        if not self.is_draining:
+            self._start(worker)
+
+    async def _all_ended(self) -> None:
+        tasks = [worker.task for worker in self._workers.values() if worker.task is not None]
+        if tasks:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for worker in self._workers.values():
+            worker.task = None
+        self._ended = asyncio.Queue()
+
+    async def _gate(self, worker: _Worker) -> bool:
+        """Hold a worker before its next task while it may not take one; False sends it home."""
+        if self._runner is None:
+            return False
+        while True:
+            if self.is_draining or worker.retiring:
+                return False
+            if self.is_paused:
+                await self._hold(worker, "paused", None)
+                continue
+            probing = not worker.health.is_healthy()
+            if probing and not await self._recover(worker):
+                continue
+            # A probe is how we learn that a server is back: it does not wait for that server's backoff.
+            held = self._runner.hold_until(worker.id, probing=probing)
+            if held is None:
+                break
+            await self._hold(worker, "waiting", held[0])
+        if worker.state != "idle" or worker.backoff_until is not None:
+            worker.state, worker.backoff_until, worker.since = "idle", None, self._clock.now()
+        return True
+
+    async def _recover(self, worker: _Worker) -> bool:
+        """An unhealthy worker waits its backoff, takes a fresh client and probes with the next task.
+
+        Returns whether it may probe now. A parked one probes once a minute, or when it is revived.
+        """
+        now = self._clock.monotonic()
+        parked = worker.health.is_parked()
+        if worker.probe_at is None:
+            worker.backoff.consecutive_failures = worker.health.recovery_attempts + 1
+            worker.probe_at = now + (PARKED_PROBE_S if parked else worker.backoff.get_delay())
+        elif worker.probe_at > now and worker.state == "parked" and not parked:
+            worker.probe_at = now  # revived by hand
+        if worker.probe_at > now:
+            await self._hold(worker, "parked" if parked else "backoff", worker.probe_at)
+            return False
+        worker.probe_at = None
+        worker.state = "probing"
+        if self._runner is not None and self._runner.clients is not None:
+            await self._runner.clients.refresh()
+        return True
+
+    async def _hold(self, worker: _Worker, state: str, until: float | None) -> None:
+        """Wait until a moment (monotonic; None or infinity: until woken), shown in this state."""
+        if worker.state != state:
+            worker.state, worker.since = state, self._clock.now()
+        worker.backoff_until = until if until not in (None, float("inf")) else None
+        worker.wake.clear()
+        wait = None if worker.backoff_until is None else max(0.0, worker.backoff_until - self._clock.monotonic())
+        try:
+            async with asyncio.timeout(wait):
+                await worker.wake.wait()
+        except TimeoutError:
+            return
+
+    async def _stop_when_exhausted(self, running: asyncio.Task[None]) -> None:
+        """Without a store there is nothing to come back to later.
+
+        When a worker has given up recovering and no other was answered either, the run ends.
+        """
+        while not running.done():
+            await self._clock.sleep(0.1)
+            if self.parked and (self._runner is None or self._runner.is_down):
+                self.abort()
+                return
+
+
+class _NoOtherProcess:
+    """The lock of a run in memory: nobody else can hold its tasks."""
+
+    def acquire(self, task_id: str, holder_id: str = "", timeout: float = 0) -> bool:
+        return True
+
+    def release(self, task_id: str, holder_id: str | None = None) -> bool:
+        return True
+
+
+def _result(given: Mapping[str, Any], task: Task, store: MemoryTaskStore, runner: TaskRunner) -> dict[str, Any]:
+    record = store.find(task.id)
+    answer = store.answer(task.seq)
+    if record is not None and record.state is TaskState.SUCCEEDED and answer is not None:
+        return {"task": given, "result": answer.value, "success": True}
+    failure = store.failure(task.seq) or runner.last_failure
+    message = failure.message if failure else "stopped before it ran"
+    result: dict[str, Any] = {"task": given, "error": message, "success": False}
+    exhausted = record is not None and record.service_failures >= runner.policy.max_service_failures
+    if exhausted or (record is not None and record.state is TaskState.PENDING):
+        result["exhausted_recovery"] = True
+    return result

@@ -1,0 +1,70 @@
+"""What a processor is: the part of a task's way that does its work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from agentdash.engine.credentials import APICredential
+from agentdash.model import Answer, Task
+
+
+def ignore_progress(text: str) -> None:
+    """Where nobody watches the output."""
+
+
+@dataclass(slots=True)
+class TaskContext:
+    """What a processor is given beside the task.
+
+    `client` is the leased credential's SDK client (`anthropic.AsyncAnthropic`), None where the run has no credentials.
+    `progress(text)` shows output as it comes. `cancelled` is set when the task shall stop; a function in a thread has
+    to look at it, a coroutine is cancelled as well. `observe(organization)` reports whose limits an answer counted
+    against.
+    """
+
+    worker_id: str
+    attempt: int
+    credential: APICredential | None = None
+    client: Any = None
+    progress: Callable[[str], None] = ignore_progress
+    observe: Callable[[str | None], None] = lambda organization: None
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the task shall stop."""
+        return self.cancelled.is_set()
+
+
+class Processor(Protocol):
+    """Does the work of one task. Raises what went wrong; `failures` decides who pays."""
+
+    needs_credentials: bool
+    """Whether tasks run under a lease on an API credential."""
+
+    async def run(self, task: Task, context: TaskContext) -> Answer:
+        """Do the task's work."""
+        ...
+
+
+class ClientSource(Protocol):
+    """Gives SDK clients over one shared HTTP pool."""
+
+    async def open(self) -> None:
+        """Import the SDK (in a thread, it is large) and be ready."""
+        ...
+
+    def client(self, credential: APICredential) -> Any:
+        """The client for a credential."""
+        ...
+
+    async def refresh(self) -> None:
+        """Begin a new HTTP pool, for a worker that recovers; the old one ends when nobody uses it."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...

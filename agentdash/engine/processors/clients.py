@@ -1,0 +1,85 @@
+"""SDK clients for all keys over one HTTP pool, on the aiohttp transport; the SDK is imported when first needed."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from typing import Any
+
+from agentdash.clock import SYSTEM_CLOCK, Clock
+from agentdash.engine.credentials import APICredential
+
+_REFRESH_INTERVAL_S = 30.0
+_CLOSE_AFTER_S = 900.0
+
+
+class AnthropicClients:
+    """`ClientSource` of the Anthropic SDK.
+
+    The SDK's own retries are off (they hide rate limits and obey any `retry-after`), and key and base URL are always
+    given: with none the SDK would look in the environment and in profiles on disk. `connect_timeout_s` is the SDK's
+    only timeout here; the waits after it are the processor's.
+    """
+
+    def __init__(self, *, max_connections: int, connect_timeout_s: float = 10.0, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._max_connections = max_connections
+        self._connect_timeout_s = connect_timeout_s
+        self._clock = clock
+        self._http: Any = None
+        self._clients: dict[str, Any] = {}
+        self._retired: list[tuple[float, Any]] = []
+        self._refreshed_at = clock.monotonic()
+
+    async def open(self) -> None:
+        await asyncio.to_thread(importlib.import_module, "anthropic")
+        await asyncio.to_thread(importlib.import_module, "anthropic.resources.messages")
+
+    def client(self, credential: APICredential) -> Any:
+        client = self._clients.get(credential.fingerprint)
+        if client is None:
+            import anthropic
+
+            client = self._clients[credential.fingerprint] = anthropic.AsyncAnthropic(
+                api_key=credential.api_key.reveal(),
+                base_url=credential.server,
+                max_retries=0,
+                http_client=self._shared_http(),
+                timeout=self._timeout(),
+            )
+        return client
+
+    async def refresh(self) -> None:
+        now = self._clock.monotonic()
+        if self._http is None or now - self._refreshed_at < _REFRESH_INTERVAL_S:
+            return
+        self._refreshed_at = now
+        # Requests under way still use the old pool: it is closed when none of them can be left.
+        self._retired.append((now, self._http))
+        self._http = None
+        self._clients.clear()
+        while self._retired and now - self._retired[0][0] > _CLOSE_AFTER_S:
+            await self._retired.pop(0)[1].aclose()
+
+    async def close(self) -> None:
+        for _, http in self._retired:
+            await http.aclose()
+        if self._http is not None:
+            await self._http.aclose()
+        self._http = None
+        self._retired.clear()
+        self._clients.clear()
+
+    def _shared_http(self) -> Any:
+        if self._http is None:
+            import anthropic
+            import httpx2
+
+            limits = httpx2.Limits(max_connections=self._max_connections, max_keepalive_connections=None)
+            # Redirects are not followed: a key must not travel to another host.
+            self._http = anthropic.DefaultAioHttpClient(limits=limits, timeout=self._timeout(), follow_redirects=False)
+        return self._http
+
+    def _timeout(self) -> Any:
+        import httpx2
+
+        return httpx2.Timeout(None, connect=self._connect_timeout_s)

@@ -1,0 +1,128 @@
+"""Runs a task as a call of the user's own Python function."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import importlib
+import inspect
+import json
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from agentdash.engine.processors.base import TaskContext
+from agentdash.errors import UsageError
+from agentdash.model import Answer, Task
+
+TaskFunction = Callable[..., Any]
+_MAX_THREADS = 1000
+
+
+class TaskTimeoutError(Exception):
+    """The user's function used up its time budget."""
+
+
+class FunctionProcessor:
+    """`Processor` around `f(task)`, `f(task, worker_id)` or a function that takes a parameter named `context`.
+
+    `task` is the task's JSON object with its id (or the very dict a library caller gave). A coroutine function runs in
+    the event loop, a plain one in a thread. With `context` the function is given a `TaskContext`: the leased client,
+    progress and the cancel token; only then does the run need credentials. `timeout_s` is the task's time budget.
+    """
+
+    def __init__(self, function: TaskFunction, *, timeout_s: float | None = None) -> None:
+        self._function = function
+        self._timeout_s = timeout_s
+        self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004 - an object with `async def __call__`
+        )
+        self._positional, self._context_name = _parameters(function)
+        self._threads: ThreadPoolExecutor | None = None
+        self.needs_credentials = self._context_name is not None
+
+    async def run(self, task: Task, context: TaskContext) -> Answer:
+        """Call the function. Raises what it raises, and `TaskTimeoutError` when its time is over."""
+        payload = task.payload if "id" in task.payload else {"id": task.id, **task.payload}
+        named = {self._context_name: context} if self._context_name else {}
+        call = partial(self._function, *(payload, context.worker_id)[: self._positional], **named)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                value = await (call() if self._is_async else self._in_thread(call, context))
+                if inspect.isawaitable(value):
+                    value = await value
+        except TimeoutError as error:
+            if context.is_cancelled or error.__cause__ is not None or self._timeout_s is None:
+                raise
+            raise TaskTimeoutError(f"not finished within {self._timeout_s:g} s") from None
+        return _answer(value)
+
+    async def _in_thread(self, call: Callable[[], Any], context: TaskContext) -> Any:
+        """Run a plain function. A thread cannot be stopped: when cancelled, the token is set and its end awaited, so
+        that the task is not given to another worker while it still runs."""
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="agentdash-task")
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._threads, contextvars.copy_context().run, call)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            context.cancelled.set()
+            await asyncio.wait([future])
+            raise
+
+
+def load_function(reference: str) -> TaskFunction:
+    """The function that `MODULE:FUNCTION` names; MODULE may lie in the current directory.
+
+    Raises `UsageError` if there is no such module or function, or if importing it fails.
+    """
+    module_name, _, name = reference.partition(":")
+    if not module_name or not name:
+        raise UsageError(f"{reference!r} is not of the form MODULE:FUNCTION.")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found: Any = importlib.import_module(module_name)
+    except Exception as error:
+        raise UsageError(f"The module {module_name} cannot be imported: {type(error).__name__}: {error}.") from error
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if not callable(found):
+        raise UsageError(f"There is no function {name} in the module {module_name}.")
+    function: TaskFunction = found
+    return function
+
+
+def _parameters(function: TaskFunction) -> tuple[int, str | None]:
+    """How many of (task, worker_id) it takes by position, and the name of its `context` parameter if it has one."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return 2, None
+    context = next((p.name for p in parameters if p.name in ("context", "ctx") and p.kind is not p.VAR_KEYWORD), None)
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return 2, context
+    by_position = [
+        p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name != context
+    ]
+    return min(2, len(by_position)), context
+
+
+def _answer(value: Any) -> Answer:
+    if isinstance(value, Answer):
+        return value
+    dump = getattr(value, "model_dump", None)
+    if callable(dump) and getattr(value, "type", None) == "message":  # the SDK's Message
+        message: dict[str, Any] = dump(mode="json")
+        text = "".join(block.get("text") or "" for block in message.get("content") or [])
+        return Answer(text, message, value=message)
+    if value is None:
+        return Answer()
+    if isinstance(value, str):
+        return Answer(value, value=value)
+    return Answer(json.dumps(value, ensure_ascii=False, default=repr), value=value)

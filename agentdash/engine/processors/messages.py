@@ -1,0 +1,166 @@
+"""Runs a task as one request to the Messages API, through the official SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agentdash.engine.failures import ServiceTroubleError
+from agentdash.engine.pricing import cost_usd
+from agentdash.engine.processors.assembly import MessageAssembler
+from agentdash.engine.processors.base import TaskContext
+from agentdash.model import Answer, Task, Usage
+
+DEFAULT_MODEL = "claude-sonnet-5-5"
+DEFAULT_MAX_TOKENS = 4096
+_PATH = "/v1/messages"
+_ORGANIZATION = "anthropic-organization-id"
+
+
+@dataclass(frozen=True, slots=True)
+class MessagesSettings:
+    """How requests are made. Times in seconds.
+
+    `first_token_timeout_s` counts from sending to the first event, `idle_timeout_s` between events, `timeout_s` over
+    the whole request. A task's own `model`, `max_tokens` and `system` go before these.
+    """
+
+    model: str | None = None
+    max_tokens: int = DEFAULT_MAX_TOKENS
+    system: str | None = None
+    stream: bool = True
+    first_token_timeout_s: float = 300.0
+    idle_timeout_s: float = 300.0
+    timeout_s: float = 1800.0
+
+
+class MessagesProcessor:
+    """`Processor` for prompts and for requests in the Message Batches form."""
+
+    needs_credentials = True
+
+    def __init__(self, settings: MessagesSettings | None = None) -> None:
+        self.settings = settings or MessagesSettings()
+
+    async def run(self, task: Task, context: TaskContext) -> Answer:
+        """Send the request and bring the whole answer back.
+
+        Raises the SDK's errors, and `ServiceTroubleError` for what it does not notice: a stream that is cut, an answer
+        that is no message, a wait that was too long.
+        """
+        body = self.request_body(task, context)
+        if self.settings.stream:
+            return await self._stream(body, context)
+        return await self._create(body, context)
+
+    def request_body(self, task: Task, context: TaskContext) -> dict[str, Any]:
+        """The JSON body of the task's request. The Message Batches form is sent as it is."""
+        payload = task.payload
+        params = payload.get("params")
+        if params is not None:
+            return {name: value for name, value in params.items() if name != "stream"}
+        credential = context.credential
+        body: dict[str, Any] = {
+            "model": payload.get("model")
+            or self.settings.model
+            or (credential.model if credential else None)
+            or DEFAULT_MODEL,
+            "max_tokens": payload.get("max_tokens") or self.settings.max_tokens,
+            "messages": [{"role": "user", "content": payload["prompt"]}],
+        }
+        system = payload.get("system") or self.settings.system
+        if system:
+            body["system"] = system
+        return body
+
+    async def _create(self, body: dict[str, Any], context: TaskContext) -> Answer:
+        import httpx2
+
+        try:
+            async with asyncio.timeout(self.settings.timeout_s):
+                response = await context.client.post(_PATH, body=body, cast_to=httpx2.Response)
+        except TimeoutError:
+            raise ServiceTroubleError("timeout", f"no answer within {self.settings.timeout_s:g} s") from None
+        context.observe(response.headers.get(_ORGANIZATION))
+        request_id = response.headers.get("request-id")
+        try:
+            message = json.loads(response.content)
+        except ValueError:
+            raise ServiceTroubleError("garbled", "the answer is not JSON", request_id=request_id) from None
+        answer = _answer(message, request_id, None)
+        context.progress(answer.output)
+        return answer
+
+    async def _stream(self, body: dict[str, Any], context: TaskContext) -> Answer:
+        import anthropic
+
+        loop = asyncio.get_running_loop()
+        settings = self.settings
+        started = loop.time()
+        ends = started + settings.timeout_s
+        first_token_s: float | None = None
+        assembler = MessageAssembler()
+        request_id: str | None = None
+        try:
+            async with asyncio.timeout_at(min(started + settings.first_token_timeout_s, ends)) as deadline:
+                stream: Any = await context.client.post(
+                    _PATH,
+                    body=body | {"stream": True},
+                    cast_to=object,
+                    stream=True,
+                    stream_cls=anthropic.AsyncStream[object],
+                )
+                headers = stream.response.headers
+                request_id = headers.get("request-id")
+                context.observe(headers.get(_ORGANIZATION))
+                async with stream:
+                    if not headers.get("content-type", "").startswith("text/event-stream"):
+                        raise ServiceTroubleError("garbled", "the answer is not an event stream", request_id=request_id)
+                    async for event in stream:
+                        now = loop.time()
+                        deadline.reschedule(min(now + settings.idle_timeout_s, ends))
+                        text = assembler.feed(event)
+                        if text:
+                            if first_token_s is None:
+                                first_token_s = now - started
+                            context.progress(text)
+        except TimeoutError:
+            raise ServiceTroubleError(
+                "timeout", _which_wait(settings, loop.time(), ends, assembler), request_id=request_id
+            ) from None
+        except (UnicodeDecodeError, json.JSONDecodeError):
+            raise ServiceTroubleError("garbled", "the stream is not JSON events", request_id=request_id) from None
+        return _answer(assembler.finish(), request_id, first_token_s)
+
+
+def _which_wait(settings: MessagesSettings, now: float, ends: float, assembler: MessageAssembler) -> str:
+    if now >= ends:
+        return f"not finished within {settings.timeout_s:g} s"
+    if not assembler.message:
+        return f"no first event within {settings.first_token_timeout_s:g} s"
+    return f"no further event within {settings.idle_timeout_s:g} s"
+
+
+def _answer(message: Any, request_id: str | None, first_token_s: float | None) -> Answer:
+    if not isinstance(message, dict) or message.get("type") != "message" or message.get("stop_reason") is None:
+        raise ServiceTroubleError("garbled", "the answer is not a finished message", request_id=request_id)
+    try:
+        blocks = message["content"]
+        output = "".join(block["text"] for block in blocks if block.get("type") == "text")
+        usage = _usage(message.get("usage") or {})
+    except (TypeError, KeyError, AttributeError, ValueError):
+        raise ServiceTroubleError("garbled", "the answer is not a message", request_id=request_id) from None
+    cost = cost_usd(str(message.get("model")), usage)
+    return Answer(output, message, None, usage, cost, request_id, first_token_s)
+
+
+def _usage(usage: Mapping[str, Any]) -> Usage:
+    return Usage(
+        int(usage.get("input_tokens") or 0),
+        int(usage.get("output_tokens") or 0),
+        int(usage.get("cache_creation_input_tokens") or 0),
+        int(usage.get("cache_read_input_tokens") or 0),
+    )

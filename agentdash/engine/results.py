@@ -1,0 +1,106 @@
+"""The line of the results file for each way a task can end: a superset of the Message Batches result line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from agentdash.clock import isoformat
+from agentdash.model import Answer, Attempt, Failure, TaskState
+
+_ERROR_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+def succeeded_line(task_id: str, attempts: int, attempt: Attempt, answer: Answer) -> str:
+    """The line of a task that went well."""
+    result = {"type": "succeeded", "message": answer.message}
+    return _line(task_id, result, TaskState.SUCCEEDED, attempts, attempt, answer)
+
+
+def failed_line(task_id: str, attempts: int, attempt: Attempt, failure: Failure) -> str:
+    """The line of a task that failed for good."""
+    error: dict[str, Any] = {"type": api_error_type(failure), "message": failure.message}
+    if failure.status_code is not None:
+        error["status_code"] = failure.status_code
+    if failure.request_id is not None:
+        error["request_id"] = failure.request_id
+    return _line(task_id, {"type": "errored", "error": error}, TaskState.FAILED, attempts, attempt, None)
+
+
+def cancelled_line(task_id: str, attempts: int, finished_at: float, attempt: Attempt | None = None) -> str:
+    """The line of a task that was cancelled, before it ran (`attempt` None) or while it did."""
+    attempt = attempt or Attempt(0, "", None, None, finished_at, finished_at, TaskState.CANCELLED)
+    return _line(task_id, {"type": "canceled"}, TaskState.CANCELLED, attempts, attempt, None)
+
+
+def api_error_type(failure: Failure) -> str:
+    """The error type as the API names it, or the exception's name where the API said nothing."""
+    if failure.error_type.endswith("_error") or failure.error_type == "request_too_large":
+        return failure.error_type
+    return _ERROR_TYPES.get(failure.status_code or 0, failure.error_type)
+
+
+def _line(
+    task_id: str,
+    result: Mapping[str, Any],
+    state: TaskState,
+    attempts: int,
+    attempt: Attempt,
+    answer: Answer | None,
+) -> str:
+    details: dict[str, Any] = {
+        "state": state.value,
+        "attempts": attempts,
+        "worker": attempt.worker or None,
+        "credential": attempt.credential,
+        "organization": attempt.organization,
+        "started_at": isoformat(attempt.started_at),
+        "finished_at": isoformat(attempt.finished_at),
+        "duration_s": round(attempt.finished_at - attempt.started_at, 3),
+        "usage": asdict(answer.usage) if answer and answer.usage else None,
+        "cost_usd": answer.cost_usd if answer else None,
+        "output": answer.output if answer else None,
+    }
+    if answer is not None and answer.first_token_s is not None:
+        details["first_token_s"] = round(answer.first_token_s, 3)
+    if answer is not None and answer.value is not None:
+        details["value"] = answer.value
+    return to_json({"custom_id": task_id, "result": result, "agentdash": details})
+
+
+def to_json(value: Any) -> str:
+    """Compact JSON that is always valid UTF-8: text with lone surrogates is written with escapes.
+
+    What JSON cannot hold (a user's function may return anything) is written as its `repr`.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=repr)
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False, default=repr)
+    except ValueError:  # NaN or Infinity, which no JSON reader has to take
+        return json.dumps(_finite(value), separators=(",", ":"), default=repr)
+    return text
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,238 @@
+"""One attempt at a task: lease, process, classify, react. Everything an attempt touches is reached from here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from agentdash.clock import SYSTEM_CLOCK, Clock
+from agentdash.engine.backoff import ServiceBackoff
+from agentdash.engine.events import EventLog
+from agentdash.engine.failures import classify, describe
+from agentdash.engine.health import WorkerHealthState
+from agentdash.engine.policy import RetryPolicy, after_failure, success
+from agentdash.engine.processors.base import ClientSource, Processor, TaskContext, ignore_progress
+from agentdash.engine.rotation import APIRotationState, Lease
+from agentdash.engine.store import Claim, Settlement
+from agentdash.model import Answer, Attempt, Failure, FailureClass
+
+_SERVICE_CLASSES = frozenset({FailureClass.OVERLOAD, FailureClass.SERVICE})
+_LOCAL = "local"
+DEFAULT_LOCK_TIMEOUT_S = 3600.0
+
+
+class TaskRunner:
+    """Runs attempts for all workers of a pool; holds what they share.
+
+    `rotation` and `clients` are None for a processor that needs no credentials. `health` maps worker ids to their
+    states. `progress(task id, text)` is told of output as it comes. `on_change` is called when waiting workers may have
+    something to do, `on_service_back` when a server answers again after an outage.
+    """
+
+    def __init__(
+        self,
+        processor: Processor,
+        *,
+        policy: RetryPolicy | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        rotation: APIRotationState | None = None,
+        clients: ClientSource | None = None,
+        health: dict[str, WorkerHealthState] | None = None,
+        events: EventLog | None = None,
+        lock_timeout_s: float = DEFAULT_LOCK_TIMEOUT_S,
+        backoff_base_s: float = 1.0,
+        backoff_max_s: float = 60.0,
+    ) -> None:
+        self.processor = processor
+        self.policy = policy or RetryPolicy()
+        self.rotation = rotation
+        self.clients = clients
+        self.health = {} if health is None else health
+        self.events = events or EventLog(clock)
+        self.lock_timeout_s = lock_timeout_s
+        self.progress: Callable[[str, str], None] | None = None
+        self.on_change: Callable[[], None] = lambda: None
+        self.on_service_back: Callable[[], None] = lambda: None
+        self.services: dict[str, ServiceBackoff] = {}
+        self.last_failure: Failure | None = None
+        self._backoff = (backoff_base_s, backoff_max_s)
+        self._clock = clock
+        self._lease_freed = asyncio.Event()
+
+    async def attempt(self, claim: Claim) -> Settlement:
+        """Run the claimed task once and decide how the claim ends."""
+        lease = await self._lease()
+        credential = lease.credential if lease else None
+        started = self._clock.now()
+        sent_at = self._clock.monotonic()
+        context = TaskContext(
+            claim.worker,
+            claim.task.fence,
+            credential,
+            progress=self._progress(claim.task.id),
+            observe=self._observer(lease),
+        )
+        try:
+            if credential is not None and self.clients is not None:
+                context.client = self.clients.client(credential)
+            answer = await self.processor.run(claim.task, context)
+        except asyncio.CancelledError:
+            context.cancelled.set()
+            raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the boundary of an attempt: everything is classified
+            failure = classify(describe(error, self._clock.now()))
+            _observe_error(error, context)
+            self._react(claim, lease, failure, sent_at)
+            return after_failure(claim, self._ended(claim, lease, started, failure), failure, self.policy)
+        finally:
+            if lease is not None and self.rotation is not None:
+                self.rotation.release(lease)
+        self._answered(claim.worker, lease)
+        return success(claim, self._ended(claim, lease, started, answer), answer)
+
+    def service(self, server: str | None = None) -> ServiceBackoff:
+        """The shared backoff of a server (None: the user's function)."""
+        key = server or _LOCAL
+        if key not in self.services:
+            base, most = self._backoff
+            self.services[key] = ServiceBackoff(base_delay=base, max_delay=most, clock=self._clock)
+        return self.services[key]
+
+    @property
+    def is_down(self) -> bool:
+        """Whether every server this run asks is taken to be down."""
+        return bool(self.services) and all(service.is_down for service in self.services.values())
+
+    def hold_until(self, worker: str, *, probing: bool = False) -> tuple[float, str] | None:
+        """Until when (monotonic) a worker should not take a task, and why; None if it may go on.
+
+        A probing worker is held by limits only, not by the backoff of a server that is down.
+        """
+        now = self._clock.monotonic()
+        if self.rotation is not None:
+            readiness = self.rotation.readiness()
+            if not readiness.ready:
+                wait = readiness.at - self._clock.now() if readiness.at is not None else float("inf")
+                return now + max(0.0, wait), readiness.reason
+            servers: list[str | None] = [c.server for c in self.rotation.credentials if not c.is_invalid]
+        else:
+            servers = [None]
+        if probing:
+            return None
+        services = [self.service(server) for server in dict.fromkeys(servers)]
+        starts = [(start, service) for service in services if (start := service.start_for(worker)) is not None]
+        if not starts or len(starts) < len(services):
+            return None
+        start, service = min(starts, key=lambda pair: pair[0])
+        return start, service.reason or "the server does not answer"
+
+    async def _lease(self) -> Lease | None:
+        if self.rotation is None:
+            return None
+        while (lease := self.rotation.lease()) is None:
+            readiness = self.rotation.readiness()
+            wait = None if readiness.at is None else max(0.0, readiness.at - self._clock.now()) + 0.001
+            try:
+                async with asyncio.timeout(wait):
+                    await self._lease_freed.wait()
+            except TimeoutError:
+                continue
+        return lease
+
+    def rotation_changed(self) -> None:
+        """A lease came back or a key may send again: those who wait look again."""
+        self._lease_freed.set()
+        self._lease_freed = asyncio.Event()
+        self.on_change()
+
+    def _answered(self, worker: str, lease: Lease | None) -> None:
+        """The service answered: key, server and worker are well."""
+        if lease is not None and self.rotation is not None:
+            self.rotation.succeeded(lease.credential)
+        service = self.service(lease.credential.server if lease else None)
+        was_down = service.is_down
+        service.record_success()
+        health = self.health.get(worker)
+        if health is not None and health.consecutive_failures:
+            if not health.is_healthy():
+                self.events.emit("recovered", f"{worker} recovered")
+            health.record_success()
+        if was_down:
+            self.on_service_back()
+
+    def _react(self, claim: Claim, lease: Lease | None, failure: Failure, sent_at: float) -> None:
+        """Let key, server and worker take their part of a failure, as the table says."""
+        self.last_failure = failure
+        if failure.failure_class in _SERVICE_CLASSES:
+            self._service_failed(claim.worker, lease, failure, sent_at)
+            return
+        if lease is None or self.rotation is None:
+            return
+        if failure.failure_class is FailureClass.TASK:
+            if failure.status_code is not None:  # the API read the request and refused it: it is well
+                self._answered(claim.worker, lease)
+            return
+        name = lease.credential.name
+        before = self.rotation.rotations
+        self.rotation.failed(lease, failure)
+        if failure.failure_class is FailureClass.LIMITED:
+            wait = f" for {failure.retry_after:.0f} s" if failure.retry_after is not None else ""
+            self.events.emit("limited", f"{name} 429, {lease.pool.name} cools{wait}")
+        else:
+            self.events.emit(failure.failure_class.value, f"{name} out of use: {failure.message}")
+        current = self.rotation.get_current()
+        if self.rotation.rotations != before and current is not None:
+            self.events.emit("rotated", f"active key is now {current.name}")
+
+    def _service_failed(self, worker: str, lease: Lease | None, failure: Failure, sent_at: float) -> None:
+        service = self.service(lease.credential.server if lease else None)
+        held = service.until is not None
+        service.record_failure(sent_at, f"{failure.error_type}: {failure.message}")
+        until = service.until
+        if until is not None and not held:
+            wait = until - self._clock.monotonic()
+            self.events.emit("backoff", f"{failure.error_type}, all workers wait up to {wait:.1f} s")
+        health = self.health.get(worker)
+        if health is None:
+            return
+        if health.is_healthy():
+            health.record_failure(failure.error_type)
+            return
+        health.record_failure(failure.error_type)
+        health.record_recovery(success=False)
+        if health.is_parked():
+            self.events.emit("parked", f"{worker} parked after failed recoveries ({failure.error_type})")
+
+    def _ended(self, claim: Claim, lease: Lease | None, started: float, end: Failure | Answer) -> Attempt:
+        credential = lease.credential if lease else None
+        failure = end if isinstance(end, Failure) else None
+        return Attempt(
+            claim.task.fence,
+            claim.worker,
+            credential.name if credential else None,
+            credential.organization if credential else None,
+            started,
+            self._clock.now(),
+            failure.failure_class.value if failure else "succeeded",
+            failure.error_type if failure else None,
+            failure.message if failure else None,
+            end.request_id,
+        )
+
+    def _observer(self, lease: Lease | None) -> Callable[[str | None], None]:
+        rotation = self.rotation
+        if lease is None or rotation is None:
+            return lambda organization: None
+        return lambda organization: rotation.observe(lease.credential, organization)
+
+    def _progress(self, task_id: str) -> Callable[[str], None]:
+        listener = self.progress
+        return ignore_progress if listener is None else lambda text: listener(task_id, text)
+
+
+def _observe_error(error: BaseException, context: TaskContext) -> None:
+    """Errors tell the organisation too."""
+    headers: Any = getattr(getattr(error, "response", None), "headers", None)
+    if headers is not None:
+        context.observe(headers.get("anthropic-organization-id"))

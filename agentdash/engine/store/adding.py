@@ -1,0 +1,92 @@
+"""Adding a stream of tasks to the database: all of it or nothing, a million lines with flat memory."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from agentdash.engine.store.base import AddReport
+from agentdash.engine.store.conflicts import Conflicts
+from agentdash.engine.store.writer import Transaction
+from agentdash.model import TaskSpec, TaskState
+
+_CHUNK = 2000
+_PARAMETERS = 900
+"""Below the 999 bound parameters that older SQLite builds allow in one statement."""
+
+
+class Addition(NamedTuple):
+    """One request to add: the stream, the stamps of its files, and whether conflicts are left out or refuse it all."""
+
+    specs: Iterable[TaskSpec]
+    sources: Mapping[str, str]
+    skip_conflicts: bool
+
+
+def add_batch(transaction: Transaction, requests: Sequence[Addition]) -> list[AddReport]:
+    """Add each stream. Raises `BadInputError` (and the caller rolls back) for duplicates and changed tasks."""
+    return [_add(transaction, request) for request in requests]
+
+
+def _add(transaction: Transaction, request: Addition) -> AddReport:
+    connection = transaction.connection
+    batch = 1 + int(connection.execute("SELECT coalesce(max(batch), 0) FROM tasks").fetchone()[0])
+    seq = int(connection.execute("SELECT coalesce(max(seq), 0) FROM tasks").fetchone()[0])
+    conflicts = Conflicts()
+    added = known = 0
+    stream = iter(request.specs)
+    while chunk := list(islice(stream, _CHUNK)):
+        new, seen = _sort_out(connection, chunk, batch, conflicts)
+        rows = [(seq + n, s.id, s.body_hash, batch, s.priority) for n, s in enumerate(new, 1)]
+        connection.executemany("INSERT INTO tasks (seq, id, body_hash, batch, priority) VALUES (?, ?, ?, ?, ?)", rows)
+        connection.executemany(
+            "INSERT INTO bodies (seq, body) VALUES (?, ?)", [(seq + n, s.body) for n, s in enumerate(new, 1)]
+        )
+        # Marks the known ones as met in this file, so that a second line of the same id is a duplicate.
+        connection.executemany("UPDATE tasks SET batch = ? WHERE id = ?", [(batch, s.id) for s in seen])
+        seq += len(new)
+        added += len(new)
+        known += len(seen)
+    if not request.skip_conflicts:
+        conflicts.raise_if_any()
+    transaction.move(None, TaskState.PENDING, added)
+    connection.executemany("INSERT OR REPLACE INTO sources (path, stamp) VALUES (?, ?)", list(request.sources.items()))
+    return AddReport(added, known, conflicts.count, tuple(conflicts.lines))
+
+
+def _sort_out(
+    connection: sqlite3.Connection, chunk: Sequence[TaskSpec], batch: int, conflicts: Conflicts
+) -> tuple[list[TaskSpec], list[TaskSpec]]:
+    """Split a chunk into new and known tasks; what is neither goes to `conflicts`."""
+    known = _known(connection, [spec.id for spec in chunk])
+    new: list[TaskSpec] = []
+    seen: list[TaskSpec] = []
+    for original in chunk:
+        spec = original
+        while (found := known.get(spec.id)) and found[1] == batch and original.auto_id:
+            # The same line once more, without an id: another task of the same content, not a mistake.
+            spec = conflicts.rename(original)
+            if spec.id not in known:
+                known |= _known(connection, [spec.id])
+        if found is None:
+            new.append(spec)
+        elif found[1] == batch:
+            conflicts.duplicate(spec)
+        elif found[0] != spec.body_hash:
+            conflicts.changed(spec)
+        else:
+            seen.append(spec)
+        known[spec.id] = (spec.body_hash, batch)
+    return new, seen
+
+
+def _known(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, tuple[bytes, int]]:
+    found: dict[str, tuple[bytes, int]] = {}
+    for start in range(0, len(ids), _PARAMETERS):
+        part = ids[start : start + _PARAMETERS]
+        marks = ", ".join("?" * len(part))
+        rows = connection.execute(f"SELECT id, body_hash, batch FROM tasks WHERE id IN ({marks})", part)
+        found.update((task_id, (body_hash, batch)) for task_id, body_hash, batch in rows)
+    return found

@@ -1,0 +1,245 @@
+"""What a task store is: the transition table, the records it hands out, and the protocol each form keeps.
+
+The store is the only writer of task state. Reads are answered at once from this machine (a form on a network would
+keep its window ahead of them); writes are awaited and durable before they return.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from agentdash.errors import TransitionError
+from agentdash.model import Answer, Attempt, Counts, Failure, Task, TaskSpec, TaskState, Totals
+
+TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = {
+    TaskState.PENDING: frozenset({TaskState.RUNNING, TaskState.CANCELLED}),
+    TaskState.RUNNING: frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.PENDING}),
+    TaskState.SUCCEEDED: frozenset(),
+    TaskState.FAILED: frozenset({TaskState.PENDING}),
+    TaskState.CANCELLED: frozenset({TaskState.PENDING}),
+}
+"""Every change of state there is; each is a compare-and-set on (state, fence)."""
+
+NOTHING_SPENT = Totals()
+
+REQUEUEABLE = frozenset(state for state, to in TRANSITIONS.items() if TaskState.PENDING in to) - {TaskState.RUNNING}
+
+
+def check_transition(before: TaskState, after: TaskState) -> None:
+    """Raise `TransitionError` for a change the table does not hold."""
+    if after not in TRANSITIONS[before]:
+        raise TransitionError(f"a {before} task cannot become {after}")
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A pending task that may be claimed now. The fence is the one a claim has to find unchanged."""
+
+    seq: int
+    id: str
+    priority: int
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to run one task: `task.fence` is the new fence that `settle` must still find."""
+
+    task: Task
+    owner: str
+    worker: str
+    claimed_at: float
+
+
+def claimed(task: Task, owner: str, worker: str, now: float) -> Claim:
+    """The claim that a won compare-and-set means."""
+    return Claim(replace(task, fence=task.fence + 1, state=TaskState.RUNNING), owner, worker, now)
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How a claim ends. Counters are the task's new values; `totals` what the attempt used up (added).
+
+    `state` PENDING gives the task back, not before `available_at` (seconds since the epoch). `result` is the line of
+    the results file for a finished task. `answer` stays in memory only (the library's return value).
+    """
+
+    state: TaskState
+    attempt: Attempt
+    attempts: int
+    service_failures: int
+    crashes: int
+    available_at: float = 0.0
+    failure: Failure | None = None
+    result: str | None = None
+    totals: Totals = NOTHING_SPENT
+    answer: Answer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTask:
+    """A row that says running, as the reaper and the housekeeping need it."""
+
+    seq: int
+    id: str
+    owner: str
+    worker: str
+    fence: int
+    claimed_at: float
+    crashes: int
+    cancel_requested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """One task as `tasks` and `show` print it. Times are seconds since the epoch."""
+
+    seq: int
+    id: str
+    state: TaskState
+    priority: int
+    attempts: int
+    service_failures: int
+    crashes: int
+    worker: str | None
+    claimed_at: float | None
+    finished_at: float | None
+    available_at: float
+    error_type: str | None
+    error_message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AddReport:
+    """What `add` did: `added` are new, `known` were there already with the same content, `conflicts` were left out."""
+
+    added: int
+    known: int
+    conflicts: int = 0
+    conflict_lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialRecord:
+    """What is remembered of a credential between processes and restarts, by fingerprint, never by key.
+
+    Read, `requests` and `rate_limited` are sums over all processes; saved, they are added to those. Of two cooldowns
+    the later one stays.
+    """
+
+    fingerprint: str
+    name: str
+    organization: str | None = None
+    pool: str | None = None
+    cooldown_until: float = 0.0
+    state: str = "ready"
+    exhausted_until: float = 0.0
+    last_error: str | None = None
+    requests: int = 0
+    rate_limited: int = 0
+    updated_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRecord:
+    """One process at work on the project, refreshed about once a second; `report` is its JSON for `status`."""
+
+    owner: str
+    pid: int
+    host: str
+    started_at: float
+    seen_at: float
+    report: str
+
+
+class TaskStore(Protocol):
+    """The one place where task state lives. All times are seconds since the epoch."""
+
+    shared: bool
+    """Whether other processes may change the same tasks."""
+
+    # -- reads: answered at once -------------------------------------------------------------------------------------
+    def counts(self) -> Counts: ...
+    def totals(self) -> Totals: ...
+    def version(self) -> int:
+        """A number that changes when another process has written."""
+        ...
+
+    def ready(self, limit: int, now: float) -> list[Ready]:
+        """Claimable tasks, by priority, then age; at most `limit`."""
+        ...
+
+    def next_available_at(self, now: float) -> float | None:
+        """When the first of the tasks that wait for a retry may be claimed."""
+        ...
+
+    def load(self, seq: int) -> Task | None:
+        """The whole task, with its payload."""
+        ...
+
+    def find(self, task_id: str) -> TaskRecord | None: ...
+    def payload(self, task_id: str) -> str | None:
+        """The task's body as JSON text."""
+        ...
+
+    def result(self, task_id: str) -> str | None:
+        """The task's results line, if it is finished."""
+        ...
+
+    def attempts(self, task_id: str) -> list[Attempt]: ...
+    def tasks(
+        self, states: Iterable[TaskState] = (), *, after: int = 0, limit: int | None = None
+    ) -> Iterator[TaskRecord]:
+        """Tasks in file order, those after sequence number `after`; all states if none is named."""
+        ...
+
+    def running(self) -> list[RunningTask]: ...
+    def credentials(self) -> list[CredentialRecord]: ...
+    def active_credential(self) -> str | None:
+        """The fingerprint of the active key, as last rotated by any process."""
+        ...
+
+    def processes(self) -> list[ProcessRecord]: ...
+    def source(self, path: str) -> str | None:
+        """The stamp of a task file that was added whole."""
+        ...
+
+    # -- writes: durable before they return --------------------------------------------------------------------------
+    async def add(
+        self, specs: Iterable[TaskSpec], sources: Mapping[str, str] | None = None, *, skip_conflicts: bool = False
+    ) -> AddReport:
+        """Add all or nothing, streaming. Raises `BadInputError` for duplicates and changed tasks, unless they are
+        to be left out."""
+        ...
+
+    def claim(self, task: Task, owner: str, worker: str, now: float) -> asyncio.Future[bool]:
+        """pending → running, unless the task changed since it was loaded (False). Begins at the call, as `settle`."""
+        ...
+
+    def settle(self, claim: Claim, settlement: Settlement) -> asyncio.Future[bool]:
+        """End a claim; False if a successor holds the task by now, and then nothing is written.
+
+        The write begins at the call; the future is done when it is durable. Cancelling the wait leaves the write alone.
+        """
+        ...
+
+    async def reclaim(self, running: RunningTask, settlement: Settlement) -> bool:
+        """Take a dead owner's task back: the same compare-and-set as `settle`."""
+        ...
+
+    async def requeue(self, ids: Sequence[str] | None, *, error_contains: str | None = None) -> int:
+        """failed or cancelled → pending with fresh counters; `ids` None means all failed. Returns how many."""
+        ...
+
+    async def cancel(self, ids: Sequence[str], now: float) -> tuple[int, int]:
+        """pending → cancelled at once; running ones are asked for. Returns (cancelled, asked)."""
+        ...
+
+    async def add_totals(self, totals: Totals) -> None: ...
+    async def save_credentials(self, records: Sequence[CredentialRecord], active: str | None) -> None: ...
+    async def save_process(self, record: ProcessRecord) -> None: ...
+    async def drop_process(self, owner: str) -> None: ...
+    async def close(self) -> None: ...

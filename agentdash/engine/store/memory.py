@@ -1,0 +1,337 @@
+"""The in-memory form of the task store: what the library's `run_parallel_agents` runs on, and the tests' double.
+
+It keeps every rule of the protocol but durability, and passes the same conformance suite as the SQLite form.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from agentdash.engine.results import cancelled_line
+from agentdash.engine.store.base import (
+    REQUEUEABLE,
+    AddReport,
+    Claim,
+    CredentialRecord,
+    ProcessRecord,
+    Ready,
+    RunningTask,
+    Settlement,
+    TaskRecord,
+)
+from agentdash.engine.store.conflicts import Conflicts
+from agentdash.model import Answer, Attempt, Counts, Failure, Task, TaskSpec, TaskState, Totals
+
+_ATTEMPTS_KEPT = 50
+
+
+@dataclass(slots=True)
+class _Row:
+    task: Task
+    body_hash: bytes
+    available_at: float = 0.0
+    owner: str = ""
+    worker: str | None = None
+    claimed_at: float | None = None
+    finished_at: float | None = None
+    failure: Failure | None = None
+    cancel_requested: bool = False
+    result: str | None = None
+    answer: Answer | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+
+
+class MemoryTaskStore:
+    """`TaskStore` for one process and one run."""
+
+    shared = False
+
+    def __init__(self) -> None:
+        self._rows: dict[int, _Row] = {}
+        self._ids: dict[str, int] = {}
+        self._pending: list[tuple[int, int]] = []  # (-priority, seq), sorted
+        self._counts: dict[TaskState, int] = dict.fromkeys(TaskState, 0)
+        self._totals = Totals()
+        self._credentials: dict[str, CredentialRecord] = {}
+        self._active: str | None = None
+        self._processes: dict[str, ProcessRecord] = {}
+        self._sources: dict[str, str] = {}
+
+    # -- reads -------------------------------------------------------------------------------------------------------
+    def counts(self) -> Counts:
+        return Counts(**{state.value: number for state, number in self._counts.items()})
+
+    def totals(self) -> Totals:
+        return self._totals
+
+    def version(self) -> int:
+        return 0
+
+    def ready(self, limit: int, now: float) -> list[Ready]:
+        found: list[Ready] = []
+        for _, seq in self._pending:
+            row = self._rows[seq]
+            if row.available_at <= now:
+                found.append(Ready(seq, row.task.id, row.task.priority, row.task.fence))
+                if len(found) >= limit:
+                    break
+        return found
+
+    def next_available_at(self, now: float) -> float | None:
+        times = [t for _, seq in self._pending if (t := self._rows[seq].available_at) > now]
+        return min(times, default=None)
+
+    def load(self, seq: int) -> Task | None:
+        row = self._rows.get(seq)
+        return row.task if row else None
+
+    def find(self, task_id: str) -> TaskRecord | None:
+        row = self._row(task_id)
+        return _record(row) if row else None
+
+    def payload(self, task_id: str) -> str | None:
+        row = self._row(task_id)
+        return json.dumps(row.task.payload, ensure_ascii=False, separators=(",", ":")) if row else None
+
+    def result(self, task_id: str) -> str | None:
+        row = self._row(task_id)
+        return row.result if row else None
+
+    def answer(self, seq: int) -> Answer | None:
+        """The answer object itself, with what a user's function returned."""
+        return self._rows[seq].answer
+
+    def failure(self, seq: int) -> Failure | None:
+        """The last failure of a task."""
+        return self._rows[seq].failure
+
+    def attempts(self, task_id: str) -> list[Attempt]:
+        row = self._row(task_id)
+        return list(row.attempts) if row else []
+
+    def tasks(
+        self, states: Iterable[TaskState] = (), *, after: int = 0, limit: int | None = None
+    ) -> Iterator[TaskRecord]:
+        wanted = frozenset(states) or frozenset(TaskState)
+        found = 0
+        for seq in sorted(self._rows):
+            if limit is not None and found >= limit:
+                return
+            row = self._rows[seq]
+            if seq > after and row.task.state in wanted:
+                found += 1
+                yield _record(row)
+
+    def running(self) -> list[RunningTask]:
+        return [
+            RunningTask(
+                row.task.seq,
+                row.task.id,
+                row.owner,
+                row.worker or "",
+                row.task.fence,
+                row.claimed_at or 0.0,
+                row.task.crashes,
+                row.cancel_requested,
+            )
+            for row in self._rows.values()
+            if row.task.state is TaskState.RUNNING
+        ]
+
+    def credentials(self) -> list[CredentialRecord]:
+        return sorted(self._credentials.values(), key=lambda record: record.name)
+
+    def active_credential(self) -> str | None:
+        return self._active
+
+    def processes(self) -> list[ProcessRecord]:
+        return sorted(self._processes.values(), key=lambda record: (record.started_at, record.owner))
+
+    def source(self, path: str) -> str | None:
+        return self._sources.get(path)
+
+    # -- writes ------------------------------------------------------------------------------------------------------
+    async def add(
+        self, specs: Iterable[TaskSpec], sources: Mapping[str, str] | None = None, *, skip_conflicts: bool = False
+    ) -> AddReport:
+        new: dict[str, TaskSpec] = {}
+        seen: set[str] = set()
+        conflicts = Conflicts()
+        for original in specs:
+            spec = original
+            while original.auto_id and (spec.id in new or spec.id in seen):
+                spec = conflicts.rename(original)
+            known = self._row(spec.id)
+            if spec.id in new or spec.id in seen:
+                conflicts.duplicate(spec)
+            elif known is None:
+                new[spec.id] = spec
+            elif known.body_hash != spec.body_hash:
+                conflicts.changed(spec)
+            else:
+                seen.add(spec.id)
+        if not skip_conflicts:
+            conflicts.raise_if_any()
+        for spec in new.values():
+            self.add_payload(spec.id, json.loads(spec.body), priority=spec.priority, body_hash=spec.body_hash)
+        self._sources.update(sources or {})
+        return AddReport(len(new), len(seen), conflicts.count, tuple(conflicts.lines))
+
+    def add_payload(
+        self, task_id: str, payload: Mapping[str, Any], *, priority: int = 0, body_hash: bytes = b""
+    ) -> Task:
+        """Add one task as an object, without a file. The id must be new."""
+        task = Task(len(self._rows) + 1, task_id, payload, priority=priority)
+        self._rows[task.seq] = _Row(task, body_hash)
+        self._ids[task_id] = task.seq
+        self._counts[TaskState.PENDING] += 1
+        insort(self._pending, (-priority, task.seq))
+        return task
+
+    def claim(self, task: Task, owner: str, worker: str, now: float) -> asyncio.Future[bool]:
+        return _done(self.claim_and_wait(task, owner, worker, now))
+
+    def claim_and_wait(self, task: Task, owner: str, worker: str, now: float) -> bool:
+        row = self._rows[task.seq]
+        if row.task.state is not TaskState.PENDING or row.task.fence != task.fence:
+            return False
+        self._move(row, TaskState.RUNNING, fence=task.fence + 1)
+        row.owner, row.worker, row.claimed_at, row.cancel_requested = owner, worker, now, False
+        return True
+
+    def settle(self, claim: Claim, settlement: Settlement) -> asyncio.Future[bool]:
+        return _done(self._settle(claim.task.seq, claim.task.fence, settlement))
+
+    def settle_and_wait(self, claim: Claim, settlement: Settlement) -> bool:
+        return self._settle(claim.task.seq, claim.task.fence, settlement)
+
+    async def reclaim(self, running: RunningTask, settlement: Settlement) -> bool:
+        return self._settle(running.seq, running.fence, settlement)
+
+    async def requeue(self, ids: Sequence[str] | None, *, error_contains: str | None = None) -> int:
+        return sum(self._requeue(row) for row in list(self._rows.values()) if _selected(row, ids, error_contains))
+
+    async def cancel(self, ids: Sequence[str], now: float) -> tuple[int, int]:
+        cancelled = asked = 0
+        for row in (self._row(task_id) for task_id in dict.fromkeys(ids)):
+            if row is not None and row.task.state is TaskState.PENDING:
+                self._move(row, TaskState.CANCELLED, fence=row.task.fence + 1)
+                row.finished_at, row.failure = now, None
+                row.result = cancelled_line(row.task.id, row.task.attempts, now)
+                cancelled += 1
+            elif row is not None and row.task.state is TaskState.RUNNING:
+                row.cancel_requested = True
+                asked += 1
+        return cancelled, asked
+
+    async def add_totals(self, totals: Totals) -> None:
+        names = [f.name for f in fields(Totals)]
+        self._totals = Totals(**{n: getattr(self._totals, n) + getattr(totals, n) for n in names})
+
+    async def save_credentials(self, records: Sequence[CredentialRecord], active: str | None) -> None:
+        for record in records:
+            old = self._credentials.get(record.fingerprint, replace(record, requests=0, rate_limited=0))
+            self._credentials[record.fingerprint] = replace(
+                record,
+                organization=record.organization or old.organization,
+                pool=record.pool or old.pool,
+                cooldown_until=max(record.cooldown_until, old.cooldown_until),
+                requests=record.requests + old.requests,
+                rate_limited=record.rate_limited + old.rate_limited,
+            )
+        self._active = active if active is not None else self._active
+
+    async def save_process(self, record: ProcessRecord) -> None:
+        self._processes[record.owner] = record
+
+    async def drop_process(self, owner: str) -> None:
+        self._processes.pop(owner, None)
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+    def _row(self, task_id: str) -> _Row | None:
+        seq = self._ids.get(task_id)
+        return None if seq is None else self._rows[seq]
+
+    def _move(self, row: _Row, state: TaskState, **changes: Any) -> None:
+        before = row.task.state
+        self._counts[before] -= 1
+        self._counts[state] += 1
+        key = (-row.task.priority, row.task.seq)
+        if before is TaskState.PENDING:
+            del self._pending[bisect_left(self._pending, key)]
+        if state is TaskState.PENDING:
+            insort(self._pending, key)
+        row.task = replace(row.task, state=state, **changes)
+
+    def _settle(self, seq: int, fence: int, settlement: Settlement) -> bool:
+        row = self._rows[seq]
+        if row.task.state is not TaskState.RUNNING or row.task.fence != fence:
+            return False
+        self._move(
+            row,
+            settlement.state,
+            attempts=settlement.attempts,
+            service_failures=settlement.service_failures,
+            crashes=settlement.crashes,
+        )
+        row.available_at = settlement.available_at
+        row.failure, row.result, row.answer = settlement.failure, settlement.result, settlement.answer
+        row.worker, row.owner, row.cancel_requested = settlement.attempt.worker, "", False
+        row.finished_at = settlement.attempt.finished_at if settlement.state is not TaskState.PENDING else None
+        row.attempts = [*row.attempts, settlement.attempt][-_ATTEMPTS_KEPT:]
+        spent = settlement.totals
+        names = [f.name for f in fields(Totals) if getattr(spent, f.name)]
+        self._totals = replace(self._totals, **{n: getattr(self._totals, n) + getattr(spent, n) for n in names})
+        return True
+
+    def _requeue(self, row: _Row) -> bool:
+        if row.task.state not in REQUEUEABLE:
+            return False
+        self._move(row, TaskState.PENDING, fence=row.task.fence + 1, attempts=0, service_failures=0, crashes=0)
+        row.available_at, row.finished_at, row.failure, row.result = 0.0, None, None, None
+        return True
+
+
+def _done(result: bool) -> asyncio.Future[bool]:
+    future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    future.set_result(result)
+    return future
+
+
+def _selected(row: _Row, ids: Sequence[str] | None, error_contains: str | None) -> bool:
+    if ids is not None:
+        return row.task.id in ids
+    if row.task.state is not TaskState.FAILED:
+        return False
+    if error_contains is None:
+        return True
+    return row.failure is not None and (
+        error_contains in row.failure.message or error_contains in row.failure.error_type
+    )
+
+
+def _record(row: _Row) -> TaskRecord:
+    task = row.task
+    return TaskRecord(
+        task.seq,
+        task.id,
+        task.state,
+        task.priority,
+        task.attempts,
+        task.service_failures,
+        task.crashes,
+        row.worker,
+        row.claimed_at,
+        row.finished_at,
+        row.available_at,
+        row.failure.error_type if row.failure else None,
+        row.failure.message if row.failure else None,
+    )

@@ -1,0 +1,215 @@
+"""Keeps the results file equal to the database, whatever happens on the way.
+
+The database is the truth. The file's length and the last ordinal in it are kept in the database; what a crash left
+beyond that length is cut off, what is missing is appended. One process at a time writes, under a lock.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import stat
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from agentdash.engine.store.sqlite import SqliteTaskStore
+from agentdash.engine.store.writer import Transaction
+from agentdash.errors import StoreError, StoreWriteError
+
+_CHUNK_LINES = 2000
+_CHUNK_BYTES = 8 * 2**20
+_TAIL = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _Position:
+    """How far a results file has come: kept in `meta` under its path."""
+
+    offset: int = 0
+    ordinal: int = 0
+    generation: int = 0
+    tail_crc: int = 0
+
+
+class ResultsFile:
+    """One results file of one store. `sync()` brings it up to date; call it from one thread at a time.
+
+    Raises `StoreError` for an existing file that this project did not write: it is never overwritten.
+    """
+
+    def __init__(self, store: SqliteTaskStore, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path).absolute()
+        self._store = store
+        self._key = f"results:{self.path}"
+        self._database = sqlite3.connect(store.path, timeout=30, isolation_level=None, check_same_thread=False)
+        self._database.execute("PRAGMA query_only = 1")
+
+    def close(self) -> None:
+        """Close its connection; the file needs nothing."""
+        self._database.close()
+
+    def check(self) -> None:
+        """Raise `StoreError` now if the file cannot be ours or cannot be written, before any task runs."""
+        with self._exclusive(), self._open() as descriptor:
+            self._verify(descriptor, self._position())
+
+    def sync(self) -> int:
+        """Append what is new (or write the file anew after a requeue); returns how many lines were written."""
+        with self._exclusive():
+            position = self._position()
+            generation = int(self._meta("results_generation") or 0)
+            if generation != position.generation:
+                return self._rewrite(generation)
+            with self._open() as descriptor:
+                if not self._verify(descriptor, position):
+                    return self._rewrite(generation)
+                if os.fstat(descriptor).st_size > position.offset:
+                    os.ftruncate(descriptor, position.offset)
+                return self._append(descriptor, position)
+
+    def _append(self, descriptor: int, position: _Position) -> int:
+        written = 0
+        for ordinal, block, lines in self._blocks(position.ordinal):
+            _write_all(descriptor, block, position.offset)
+            os.fsync(descriptor)
+            offset = position.offset + len(block)
+            position = _Position(offset, ordinal, position.generation, _tail_crc(descriptor, offset))
+            self._save(position)
+            written += lines
+        return written
+
+    def _rewrite(self, generation: int) -> int:
+        """Build the whole file beside the old one and put it in its place at once."""
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            offset = ordinal = written = 0
+            for last, block, lines in self._blocks(0):
+                _write_all(descriptor, block, offset)
+                offset, ordinal, written = offset + len(block), last, written + lines
+            os.fsync(descriptor)
+            temporary.replace(self.path)
+            self._save(_Position(offset, ordinal, generation, _tail_crc(descriptor, offset)))
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(descriptor)
+        return written
+
+    def _blocks(self, after: int) -> Iterator[tuple[int, bytes, int]]:
+        """The lines after an ordinal, in blocks of bounded size: (last ordinal, bytes, number of lines)."""
+        while True:
+            lines: list[bytes] = []
+            size = 0
+            cursor = self._database.execute(
+                "SELECT ordinal, line FROM results WHERE ordinal > ? ORDER BY ordinal LIMIT ?", (after, _CHUNK_LINES)
+            )
+            for ordinal, line in cursor:
+                encoded = f"{line}\n".encode()
+                lines.append(encoded)
+                size += len(encoded)
+                after = ordinal
+                if size >= _CHUNK_BYTES:
+                    break
+            cursor.close()
+            if not lines:
+                return
+            yield after, b"".join(lines), len(lines)
+
+    def _verify(self, descriptor: int, position: _Position) -> bool:
+        """Whether the file continues from `position`; False means that it is gone or shorter and must be rebuilt."""
+        status = os.fstat(descriptor)
+        size = status.st_size
+        if not stat.S_ISREG(status.st_mode):
+            raise StoreError(f"{self.path} is not a plain file.", hint="Name another with --results.")
+        if self._meta(self._key) is None:
+            if size:
+                raise StoreError(
+                    f"{self.path} holds something that this project did not write.",
+                    hint="Move it away, or name another file with --results. It was left as it is.",
+                )
+            self._save(position)  # from now on it is ours, also if a crash leaves a part of the first block in it
+            return True
+        if size < position.offset:
+            return False
+        if _tail_crc(descriptor, position.offset) != position.tail_crc:
+            raise StoreError(
+                f"{self.path} was changed by another program since the last run.",
+                hint="Move it away: the next run writes it anew from the database.",
+            )
+        return True
+
+    def _position(self) -> _Position:
+        text = self._meta(self._key)
+        return _Position(**json.loads(text)) if text else _Position()
+
+    def _save(self, position: _Position) -> None:
+        def save(transaction: Transaction) -> None:
+            transaction.connection.execute(
+                "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (self._key, json.dumps(asdict(position)))
+            )
+
+        self._store.run_and_wait(save)
+
+    def _meta(self, key: str) -> str | None:
+        row = self._database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    @contextmanager
+    def _open(self) -> Iterator[int]:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreError(
+                f"The results file {self.path} cannot be written: {error.strerror}.",
+                hint="Name another with --results.",
+            ) from None
+        try:
+            yield descriptor
+        except OSError as error:
+            raise StoreWriteError(
+                f"The results file {self.path} cannot be written: {error.strerror}.",
+                hint="Nothing is lost: the next run completes it from the database.",
+            ) from None
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """One writer at a time among the processes of the project."""
+        path = self._store.path.with_name("results.lock")
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            _lock(descriptor)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    if os.name == "nt":  # pragma: no cover - not run here
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined]
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _write_all(descriptor: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        done = os.pwrite(descriptor, view, offset)
+        view, offset = view[done:], offset + done
+
+
+def _tail_crc(descriptor: int, end: int) -> int:
+    start = max(0, end - _TAIL)
+    return zlib.crc32(os.pread(descriptor, end - start, start))

@@ -1,0 +1,192 @@
+"""The SQLite form of the task store: WAL, one writing thread with group commit, `synchronous=FULL`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import astuple, fields
+from pathlib import Path
+from typing import TypeVar
+
+from agentdash.engine.store.adding import Addition, add_batch
+from agentdash.engine.store.base import (
+    AddReport,
+    Claim,
+    CredentialRecord,
+    ProcessRecord,
+    RunningTask,
+    Settlement,
+)
+from agentdash.engine.store.batches import ClaimRequest, SettleRequest, claim_batch, settle_batch
+from agentdash.engine.store.changes import CancelRequest, RequeueRequest, cancel_tasks, requeue_tasks
+from agentdash.engine.store.reads import SqliteReads
+from agentdash.engine.store.schema import migrate
+from agentdash.engine.store.writer import GroupCommitWriter, Transaction, translate
+from agentdash.errors import StoreError
+from agentdash.model import Task, TaskSpec, Totals
+
+T = TypeVar("T")
+STATE_DIR = ".agentdash"
+DATABASE = "state.db"
+_SAVE_CREDENTIAL = f"""
+INSERT INTO credentials ({", ".join(f.name for f in fields(CredentialRecord))}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (fingerprint) DO UPDATE SET name = excluded.name,
+    organization = coalesce(excluded.organization, organization), pool = coalesce(excluded.pool, pool),
+    cooldown_until = max(cooldown_until, excluded.cooldown_until), state = excluded.state,
+    exhausted_until = excluded.exhausted_until, last_error = excluded.last_error,
+    requests = requests + excluded.requests, rate_limited = rate_limited + excluded.rate_limited,
+    updated_at = excluded.updated_at
+"""
+_SAVE_PROCESS = f"""
+INSERT OR REPLACE INTO processes ({", ".join(f.name for f in fields(ProcessRecord))}) VALUES (?, ?, ?, ?, ?, ?)
+"""
+
+
+class SqliteTaskStore(SqliteReads):
+    """`TaskStore` in `<project>/.agentdash/state.db`.
+
+    Raises `StoreError` where the folder or the database cannot be used; an existing database is never overwritten.
+    `busy_limit_s`: how long another program may hold the database before a write fails.
+    """
+
+    shared = True
+
+    def __init__(self, project: str | os.PathLike[str], *, create: bool = True, busy_limit_s: float = 30.0) -> None:
+        self.path = Path(project) / STATE_DIR / DATABASE
+        prepare_folder(self.path.parent, create=create)
+        if not create and not self.path.exists():
+            raise StoreError(
+                f"There is no agentdash project in {project}.", hint="Start one with `agentdash run TASKS --project …`."
+            )
+        writer = _open(self.path)
+        try:
+            migrate(writer, str(self.path))
+            reader = _open(self.path)
+        except sqlite3.Error as error:
+            writer.close()
+            raise translate(error) from error
+        except BaseException:
+            writer.close()
+            raise
+        reader.execute("PRAGMA query_only = 1")
+        super().__init__(reader)
+        self._connection = writer
+        self.writer = GroupCommitWriter(writer, busy_limit_s=busy_limit_s)
+
+    async def add(
+        self, specs: Iterable[TaskSpec], sources: Mapping[str, str] | None = None, *, skip_conflicts: bool = False
+    ) -> AddReport:
+        report: AddReport = await self.writer.submit(add_batch, Addition(specs, sources or {}, skip_conflicts))
+        return report
+
+    def claim(self, task: Task, owner: str, worker: str, now: float) -> asyncio.Future[bool]:
+        return self.writer.submit(claim_batch, ClaimRequest(task.seq, task.fence, worker, owner, now))
+
+    def claim_and_wait(self, task: Task, owner: str, worker: str, now: float) -> bool:
+        """`claim` for callers without an event loop."""
+        request = ClaimRequest(task.seq, task.fence, worker, owner, now)
+        return bool(self.writer.submit_and_wait(claim_batch, request))
+
+    def settle(self, claim: Claim, settlement: Settlement) -> asyncio.Future[bool]:
+        return self.writer.submit(settle_batch, SettleRequest.of(claim, settlement))
+
+    def settle_and_wait(self, claim: Claim, settlement: Settlement) -> bool:
+        """`settle` for callers without an event loop."""
+        settled: bool = self.writer.submit_and_wait(settle_batch, SettleRequest.of(claim, settlement))
+        return settled
+
+    async def reclaim(self, running: RunningTask, settlement: Settlement) -> bool:
+        settled: bool = await self.writer.submit(settle_batch, SettleRequest(running.seq, running.fence, settlement))
+        return settled
+
+    async def requeue(self, ids: Sequence[str] | None, *, error_contains: str | None = None) -> int:
+        return await self._run(lambda tx: requeue_tasks(tx, RequeueRequest(ids, error_contains)))
+
+    async def cancel(self, ids: Sequence[str], now: float) -> tuple[int, int]:
+        return await self._run(lambda tx: cancel_tasks(tx, CancelRequest(ids, now)))
+
+    async def add_totals(self, totals: Totals) -> None:
+        await self._run(lambda tx: tx.spend(totals))
+
+    async def save_credentials(self, records: Sequence[CredentialRecord], active: str | None) -> None:
+        def save(transaction: Transaction) -> None:
+            transaction.connection.executemany(_SAVE_CREDENTIAL, [astuple(record) for record in records])
+            if active is not None:
+                transaction.connection.execute(
+                    "INSERT OR REPLACE INTO meta (key, value) VALUES ('active_credential', ?)", (active,)
+                )
+
+        await self._run(save)
+
+    async def save_process(self, record: ProcessRecord) -> None:
+        await self._run(lambda tx: tx.connection.execute(_SAVE_PROCESS, astuple(record)).rowcount)
+
+    async def drop_process(self, owner: str) -> None:
+        await self._run(lambda tx: tx.connection.execute("DELETE FROM processes WHERE owner = ?", (owner,)).rowcount)
+
+    def run_and_wait(self, change: Callable[[Transaction], T]) -> T:
+        """Run one change in a transaction and block until it is durable; for threads of their own."""
+        result: T = self.writer.submit_and_wait(_apply, change)
+        return result
+
+    async def close(self) -> None:
+        self.close_and_wait()
+
+    def close_and_wait(self) -> None:
+        """Commit what is queued and close both connections; the store cannot be used after."""
+        self.writer.close()
+        self._reader.close()
+        self._connection.close()
+
+    async def _run(self, change: Callable[[Transaction], T]) -> T:
+        result: T = await self.writer.submit(_apply, change)
+        return result
+
+
+def _apply(transaction: Transaction, changes: Sequence[Callable[[Transaction], T]]) -> list[T]:
+    return [change(transaction) for change in changes]
+
+
+def prepare_folder(folder: Path, *, create: bool) -> None:
+    """Make the state folder (0700), or refuse one that is not safely ours. Raises `StoreError`."""
+    try:
+        if create:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+        elif not folder.exists():
+            return
+    except OSError as error:
+        raise StoreError(
+            f"The project folder {folder.parent} cannot be written: {error.strerror}.",
+            hint="Choose another folder with --project, or mend its permissions, mount or free space.",
+        ) from None
+    if folder.is_symlink() or not folder.is_dir():
+        raise StoreError(f"{folder} is not a plain folder.", hint="Remove it, or choose another --project.")
+    if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+        raise StoreError(f"{folder} belongs to another user.", hint="Choose another folder with --project.")
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    try:
+        # SQLite gives the WAL files the mode of the database file, which must exist for that.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600))
+        connection = sqlite3.connect(path, timeout=0.25, isolation_level=None, check_same_thread=False)
+    except OSError as error:
+        raise StoreError(
+            f"The database {path} cannot be opened for writing: {error.strerror}.",
+            hint="Choose another folder with --project, or mend its permissions, mount or free space.",
+        ) from None
+    try:
+        connection.execute("PRAGMA busy_timeout = 5000")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA busy_timeout = 250")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA cache_size = -65536")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+    except sqlite3.Error as error:
+        connection.close()
+        raise translate(error) from error
+    return connection

@@ -1,0 +1,232 @@
+"""One thread that owns the writing connection and commits many requests at once (group commit).
+
+With `synchronous=FULL` a commit costs a sync of the disk; fifty settlements that arrive during one share the next.
+Requests of one kind in a batch run as one set-based statement, so the thread takes the interpreter lock a few times a
+batch, not a few times a task, and SQLite works beside the event loop instead of against it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import queue
+import sqlite3
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from agentdash.engine.store.codes import STATE_COLUMNS
+from agentdash.errors import StoreError, StoreWriteError
+from agentdash.model import TaskState, Totals
+
+MAX_BATCH = 1000
+_BUSY_SLICE_S = 0.25
+
+_TOTAL_FIELDS = tuple(f.name for f in fields(Totals))
+
+
+@dataclass(slots=True)
+class Transaction:
+    """The open transaction: its connection, and the sums that are written once at its end."""
+
+    connection: sqlite3.Connection
+    counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    totals: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def move(self, before: TaskState | None, after: TaskState, number: int = 1) -> None:
+        """Count `number` tasks that went from one state to another (None: they are new)."""
+        if before is not None:
+            self.counts[before.value] -= number
+        self.counts[after.value] += number
+
+    def spend(self, totals: Totals) -> None:
+        """Add what an attempt used."""
+        for name in _TOTAL_FIELDS:
+            if value := getattr(totals, name):
+                self.totals[name] += value
+
+    def flush(self) -> None:
+        changes = {name: value for name, value in (self.counts | self.totals).items() if value}
+        if changes:
+            assignments = ", ".join(f"{name} = {name} + ?" for name in changes)
+            self.connection.execute(f"UPDATE totals SET {assignments}", tuple(changes.values()))
+
+
+assert set(STATE_COLUMNS) == {state.value for state in TaskState}
+
+Batch = Callable[[Transaction, Sequence[Any]], Sequence[Any]]
+"""Runs all requests of one kind; returns one result each, in order."""
+
+
+@dataclass(slots=True)
+class _Request:
+    run: Batch
+    item: Any
+    future: asyncio.Future[Any] | concurrent.futures.Future[Any]
+    loop: asyncio.AbstractEventLoop | None
+
+
+class GroupCommitWriter:
+    """Takes requests from any thread or loop and answers them after a durable commit.
+
+    `busy_limit_s`: how long another program may hold the database before `StoreWriteError` is raised.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, *, busy_limit_s: float) -> None:
+        self._connection = connection
+        self._busy_limit_s = busy_limit_s
+        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._closed = False
+        self.busy_since: float | None = None
+        self.commits = 0
+        self._thread = threading.Thread(target=self._serve, name="agentdash-store", daemon=True)
+        self._thread.start()
+
+    def submit(self, run: Batch, item: Any) -> asyncio.Future[Any]:
+        """Queue a request from the running event loop."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        self._put(_Request(run, item, future, loop))
+        return future
+
+    def submit_and_wait(self, run: Batch, item: Any) -> Any:
+        """Queue a request and block until it is committed; for callers without an event loop."""
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        self._put(_Request(run, item, future, None))
+        return future.result()
+
+    def close(self) -> None:
+        """Commit what is queued, then end the thread."""
+        if not self._closed:
+            self._closed = True
+            self._requests.put(None)
+            self._thread.join()
+
+    def _put(self, request: _Request) -> None:
+        if self._closed:
+            raise StoreError("the store is closed")
+        self._requests.put(request)
+
+    def _serve(self) -> None:
+        closing = False
+        while not closing:
+            batch: list[_Request] = []
+            request = self._requests.get()
+            while request is not None:
+                batch.append(request)
+                if len(batch) >= MAX_BATCH:
+                    break
+                try:
+                    request = self._requests.get_nowait()
+                except queue.Empty:
+                    break
+            closing = request is None
+            if batch:
+                self._answer(batch)
+
+    def _answer(self, batch: list[_Request]) -> None:
+        try:
+            outcomes: list[tuple[Any, BaseException | None]] = [(r, None) for r in self._commit(batch)]
+        except Exception as error:  # noqa: BLE001 - handed to whoever waits for the request
+            # One bad request must not fail its neighbours. A broken disk fails them all alike.
+            if len(batch) > 1 and not isinstance(error, StoreWriteError):
+                for request in batch:
+                    self._answer([request])
+                return
+            outcomes = [(None, error)] * len(batch)
+        _resolve(batch, outcomes)
+
+    def _commit(self, batch: list[_Request]) -> list[Any]:
+        groups: dict[Batch, list[int]] = {}
+        for index, request in enumerate(batch):
+            groups.setdefault(request.run, []).append(index)
+        results: list[Any] = [None] * len(batch)
+        try:
+            self._begin()
+            transaction = Transaction(self._connection)
+            for run, indexes in groups.items():
+                answers = run(transaction, [batch[i].item for i in indexes])
+                for index, answer in zip(indexes, answers, strict=True):
+                    results[index] = answer
+            transaction.flush()
+            self._connection.execute("COMMIT")
+        except BaseException as error:
+            self._rollback()
+            if isinstance(error, sqlite3.Error):
+                raise translate(error) from error
+            raise
+        self.commits += 1
+        return results
+
+    def _begin(self) -> None:
+        started = time.monotonic()
+        while True:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                self.busy_since = self.busy_since or started
+                if time.monotonic() - started > self._busy_limit_s:
+                    raise
+            else:
+                self.busy_since = None
+                return
+
+    def _rollback(self) -> None:
+        if self._connection.in_transaction:
+            try:
+                self._connection.execute("ROLLBACK")
+            except sqlite3.Error:
+                # SQLite rolls back by itself after an I/O error; the next BEGIN tells if it did not.
+                return
+
+
+def _resolve(batch: Sequence[_Request], outcomes: Sequence[tuple[Any, BaseException | None]]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop | None, list[tuple[Any, Any, BaseException | None]]] = {}
+    for request, (result, error) in zip(batch, outcomes, strict=True):
+        by_loop.setdefault(request.loop, []).append((request.future, result, error))
+    for loop, answers in by_loop.items():
+        if loop is None:
+            _set(answers)
+        elif not loop.is_closed():
+            try:
+                loop.call_soon_threadsafe(_set, answers)
+            except RuntimeError:
+                continue  # the loop closed in between: nobody is left to wait
+
+
+def _set(answers: Sequence[tuple[Any, Any, BaseException | None]]) -> None:
+    for future, result, error in answers:
+        if future.done():  # the waiter was cancelled; the write stands
+            continue
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+
+def translate(error: sqlite3.Error) -> StoreError:
+    """What an SQLite error means to the user; `error` itself says too little and names no remedy."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StoreWriteError(
+            "The project's database is locked by another program.",
+            hint="Close the program that holds .agentdash/state.db open for writing. Nothing is lost.",
+        )
+    if code == sqlite3.SQLITE_FULL:
+        return StoreWriteError("The disk is full.", hint="Make room and start again. Nothing is lost.")
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+        return StoreWriteError(
+            "The project's database is read-only.", hint="Check the folder's permissions and the mount."
+        )
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return StoreError(
+            "The project's database .agentdash/state.db is corrupt. It was left as it is.",
+            hint="Keep it for recovery (`sqlite3 state.db .recover`), and go on in another folder with --project. "
+            "results.jsonl holds what was finished.",
+        )
+    return StoreWriteError(f"The project's database cannot be written: {error}.", hint="Nothing is lost.")

@@ -1,0 +1,89 @@
+"""One base for every error a user may see: a title, a message and a hint, never a traceback."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """Process exit codes of the `agentdash` command."""
+
+    OK = 0
+    INTERNAL = 1
+    USAGE = 2
+    FAILED_TASKS = 3
+    STALLED = 4
+    INTERRUPTED = 130
+
+
+class AgentdashError(Exception):
+    """Something the user can read and act on.
+
+    `message` says what is wrong and where; `hint` says what to do about it. Neither may hold a secret.
+    """
+
+    title: ClassVar[str] = "Error"
+    exit_code: ClassVar[ExitCode] = ExitCode.INTERNAL
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.message, self.hint)
+
+
+def _rebuild(cls: type[AgentdashError], message: str, hint: str | None) -> AgentdashError:
+    error = cls.__new__(cls)
+    AgentdashError.__init__(error, message, hint=hint)
+    return error
+
+
+class UsageError(AgentdashError):
+    """A wrong option, argument, setting or environment variable."""
+
+    title = "Bad usage"
+    exit_code = ExitCode.USAGE
+
+
+class BadInputError(AgentdashError):
+    """A task file that cannot be taken as it is."""
+
+    title = "Bad input"
+    exit_code = ExitCode.USAGE
+
+
+class CredentialsError(AgentdashError):
+    """No key, or a key that cannot be used as written."""
+
+    title = "No usable credentials"
+    exit_code = ExitCode.USAGE
+
+
+class StoreError(AgentdashError):
+    """The project's database or folder cannot be used."""
+
+    title = "Project folder"
+    exit_code = ExitCode.USAGE
+
+
+class StoreWriteError(StoreError):
+    """A write failed while running (disk full, read-only, I/O error): claiming stops, nothing is overwritten."""
+
+    title = "Cannot write"
+    exit_code = ExitCode.INTERNAL
+
+
+class LockError(AgentdashError):
+    """A lock file could not be opened or written for a reason other than contention."""
+
+    title = "Lock"
+
+
+class TransitionError(AgentdashError):
+    """A change of state that the transition table does not allow."""
+
+    title = "Not possible"
+    exit_code = ExitCode.USAGE

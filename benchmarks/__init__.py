@@ -1,0 +1,1 @@
+"""Measurements: each script prints its figures and has a `run()` for a collector."""
