@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -44,5 +45,10 @@ SYSTEM_CLOCK = SystemClock()
 
 def isoformat(timestamp: float) -> str:
     """`timestamp` (seconds since the epoch) as ISO 8601 in UTC with its zone, e.g. `2026-11-21T02:41:00.123Z`."""
-    text = datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
+    second, millisecond = divmod(int(timestamp * 1000), 1000)
+    return f"{_whole_second(second)}.{millisecond:03d}Z"
+
+
+@lru_cache(maxsize=8)  # a running process writes thousands of times of the same second
+def _whole_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")

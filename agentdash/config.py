@@ -61,15 +61,47 @@ def load_settings(
 
     `config` replaces both config files. Raises `UsageError` for a file, variable or value that cannot be used.
     """
-    environ = os.environ if environ is None else environ
-    project = Path(flags.get("project") or environ.get("AGENTDASH_PROJECT") or ".")
+    layers = _layers(flags, config, os.environ if environ is None else environ)
     values: dict[str, Any] = {}
-    for path in [config] if config else [user_config_path(), project / CONFIG_NAME]:
-        values |= _read_file(path, required=config is not None)
-    values |= _read_environment(environ)
-    values |= {name: value for name, value in flags.items() if value is not None}
-    values["project"] = project
+    for layer in layers:
+        values |= layer.values
     return _checked(replace(Settings(), **values))
+
+
+def explain_settings(
+    flags: Mapping[str, Any], *, config: Path | None = None, environ: Mapping[str, str] | None = None
+) -> list[tuple[str, Any, str]]:
+    """Every setting with its value and where it comes from, as `load_settings` would take it. Raises the same."""
+    settings = load_settings(flags, config=config, environ=environ)
+    layers = _layers(flags, config, os.environ if environ is None else environ)
+    origins = {name: layer.origin_of(name) for layer in layers for name in layer.values}
+    return [(f.name, getattr(settings, f.name), origins.get(f.name, "default")) for f in fields(Settings)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """The settings of one place; `origin` names it, `{}` standing for the setting as it is spelled there."""
+
+    origin: str
+    values: Mapping[str, Any]
+
+    def origin_of(self, name: str) -> str:
+        bare = name.removesuffix("_s")
+        if self.origin.startswith("--"):
+            return f"--{bare.replace('_', '-')}" if name != "stream" else "--no-stream"
+        return f"AGENTDASH_{bare.upper()}" if self.origin == "environment" else self.origin
+
+
+def _layers(flags: Mapping[str, Any], config: Path | None, environ: Mapping[str, str]) -> list[_Layer]:
+    """Every place that says something, the weaker ones first."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    named = environ.get("AGENTDASH_PROJECT")
+    project = Path(given.get("project") or named or ".")
+    files = [config] if config else [user_config_path(), project / CONFIG_NAME]
+    layers = [_Layer(str(path), _read_file(path, required=config is not None)) for path in files]
+    layers.append(_Layer("environment", _read_environment(environ) | ({"project": Path(named)} if named else {})))
+    layers.append(_Layer("--", given | ({"project": project} if "project" in given else {})))
+    return layers
 
 
 def user_config_path() -> Path:

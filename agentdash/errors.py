@@ -87,3 +87,10 @@ class TransitionError(AgentdashError):
 
     title = "Not possible"
     exit_code = ExitCode.USAGE
+
+
+class InterruptedRunError(AgentdashError):
+    """The user stopped the command before there was anything to drain."""
+
+    title = "Interrupted"
+    exit_code = ExitCode.INTERRUPTED

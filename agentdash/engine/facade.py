@@ -38,7 +38,7 @@ from agentdash.engine.runner import TaskRunner
 from agentdash.engine.status import credential_dict, report, worker_dict
 from agentdash.engine.store import AddReport, SqliteTaskStore
 from agentdash.engine.store.results_file import ResultsFile
-from agentdash.errors import UsageError
+from agentdash.errors import InterruptedRunError, UsageError
 from agentdash.model import Snapshot, TaskSpec
 
 _BUSY_LIMIT_S = 600.0
@@ -78,6 +78,7 @@ class Engine:
         self._rate = RateMeter()
         self._started_at = clock.now()
         self._draining: asyncio.Task[None] | None = None
+        self._is_stopping = False
 
     # -- opening and closing -----------------------------------------------------------------------------------------
     async def __aenter__(self) -> Self:
@@ -172,11 +173,25 @@ class Engine:
         bad = BadLines()
         specs = read_tasks(fresh, stdin=stdin or sys.stdin.buffer if "-" in fresh else None, bad=bad)
         remembered = {_source_key(s): stamps[s] for s in fresh if s in stamps and not skip_bad}
-        added = await self.store.add(_all_or_nothing(specs, bad, skip_bad), remembered, skip_conflicts=skip_bad)
+        added = await self.store.add(self._all_or_nothing(specs, bad, skip_bad), remembered, skip_conflicts=skip_bad)
         for line in (*(str(line) for line in bad.first), *added.conflict_lines):
             self.events.emit("skipped", line)
         self.manager.notify()
         return added
+
+    def _all_or_nothing(self, specs: Iterator[TaskSpec], bad: BadLines, skip_bad: bool) -> Iterator[TaskSpec]:
+        """Pass the tasks on; at the end raise if there were bad lines, so that the store takes everything back."""
+        for spec in specs:
+            if self._is_stopping:
+                raise InterruptedRunError("Stopped while the tasks were read; none was added.")
+            yield spec
+        if bad.count and not skip_bad:
+            raise bad.error()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether a drain or an abort was asked for."""
+        return self._is_stopping
 
     async def requeue(self, ids: Sequence[str] | None = None, *, error_contains: str | None = None) -> int:
         """failed or cancelled → pending; all failed ones if no ids are given. Returns how many."""
@@ -203,8 +218,10 @@ class Engine:
         try:
             if self._clients is not None and self.store.counts().pending:
                 await self._clients.open()
-            await self.pool.run(self.manager, self.lock, self.runner)
+            if not self._is_stopping:  # a drain that came while the SDK was loaded
+                await self.pool.run(self.manager, self.lock, self.runner)
         finally:
+            self._is_stopping = False
             await self.housekeeping.stop()
             if self._draining is not None:
                 self._draining.cancel()
@@ -242,13 +259,18 @@ class Engine:
         return moved
 
     def drain(self) -> None:
-        """Take no new tasks; end when the running ones have ended, at the latest after the drain timeout."""
+        """Take no new tasks; end when the running ones have ended, at the latest after the drain timeout.
+
+        Before the run it stops `add`, and the run ends as it begins.
+        """
+        self._is_stopping = True
         self.pool.drain()
         if self._draining is None:
             self._draining = asyncio.create_task(self._abort_after_drain(), name="agentdash-drain")
 
     def abort(self) -> None:
         """Stop at once; running tasks go back to pending."""
+        self._is_stopping = True
         self.pool.abort()
 
     async def _abort_after_drain(self) -> None:
@@ -335,13 +357,6 @@ def make_processor(settings: Settings) -> Processor:
     raise UsageError(
         f"There is no processor {settings.processor!r}.", hint="Use messages, or MODULE:FUNCTION for your own function."
     )
-
-
-def _all_or_nothing(specs: Iterator[TaskSpec], bad: BadLines, skip_bad: bool) -> Iterator[TaskSpec]:
-    """Pass the tasks on; at the end raise if there were bad lines, so that the store takes everything back."""
-    yield from specs
-    if bad.count and not skip_bad:
-        raise bad.error()
 
 
 def _source_key(source: str) -> str:

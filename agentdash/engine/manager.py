@@ -154,9 +154,8 @@ class TaskStateManager:
     async def claim(self, task: Task, worker_id: str) -> Claim | None:
         """pending → running for this worker; None if the task changed in between."""
         now = self._clock.now()
-        granted = self.store.claim(task, self.owner, worker_id, now)
-        was_cancelled = await until_done(granted)
-        if not granted.result():
+        granted, was_cancelled = await until_done(self.store.claim(task, self.owner, worker_id, now))
+        if not granted:
             self._handed.discard(task.seq)
             claim = None
         else:
@@ -165,15 +164,17 @@ class TaskStateManager:
             self.running[task.seq] = Running(claim)
         if was_cancelled:
             if claim is not None:
-                await until_done(self.settle(claim, interrupted(claim, now)))
+                await self.settle(claim, interrupted(claim, now))
             raise asyncio.CancelledError
         return claim
 
-    def settle(self, claim: Claim, settlement: Settlement) -> asyncio.Future[bool]:
-        """End a claim. The write is under way when this returns; the future is done when it is durable."""
-        future = self.store.settle(claim, settlement)
-        future.add_done_callback(lambda _: self._settled(claim, settlement))
-        return future
+    async def settle(self, claim: Claim, settlement: Settlement) -> bool:
+        """End a claim; returns, when that is durable, whether a cancellation came meanwhile (the caller raises it)."""
+        try:
+            _, was_cancelled = await until_done(self.store.settle(claim, settlement))
+        finally:
+            self._settled(claim, settlement)
+        return was_cancelled
 
     def forget(self, claim: Claim) -> None:
         """Let go of a task whose lock was lost: it is not ours to settle any more."""

@@ -15,7 +15,7 @@ from agentdash.engine.policy import RetryPolicy, after_failure, success
 from agentdash.engine.processors.base import ClientSource, Processor, TaskContext, ignore_progress
 from agentdash.engine.rotation import APIRotationState, Lease
 from agentdash.engine.store import Claim, Settlement
-from agentdash.model import Answer, Attempt, Failure, FailureClass
+from agentdash.model import Answer, Attempt, Failure, FailureClass, TaskState
 
 _SERVICE_CLASSES = frozenset({FailureClass.OVERLOAD, FailureClass.SERVICE})
 _LOCAL = "local"
@@ -84,7 +84,10 @@ class TaskRunner:
             failure = classify(describe(error, self._clock.now()))
             _observe_error(error, context)
             self._react(claim, lease, failure, sent_at)
-            return after_failure(claim, self._ended(claim, lease, started, failure), failure, self.policy)
+            settlement = after_failure(claim, self._ended(claim, lease, started, failure), failure, self.policy)
+            if settlement.state is TaskState.FAILED:
+                self.events.emit("failed", f"{claim.task.id} failed: {failure.error_type}: {failure.message}")
+            return settlement
         finally:
             if lease is not None and self.rotation is not None:
                 self.rotation.release(lease)

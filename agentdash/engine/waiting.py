@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
-async def until_done(future: asyncio.Future[Any]) -> bool:
-    """Wait for a write that is under way, cancelled or not; returns whether a cancellation came meanwhile.
+class Write(asyncio.Future[T]):
+    """A write that is under way: cancelling whoever waits for it takes effect when it is done, not before.
 
-    The caller raises it again when its own state is in order. Raises what the write raised.
+    The same as waiting behind `asyncio.shield` in a loop, without its second future and its turn of the event loop.
     """
-    was_cancelled = False
-    while not future.done():
-        try:
-            await asyncio.shield(future)
-        except asyncio.CancelledError:
-            was_cancelled = True
-    future.result()
-    return was_cancelled
+
+    def cancel(self, msg: object = None) -> bool:
+        """Refuse: what was handed to the writer cannot be taken back."""
+        return False
+
+
+async def until_done(write: Write[T]) -> tuple[T, bool]:
+    """Wait for a write; returns its result and whether a cancellation came meanwhile.
+
+    The caller raises that again when its own state is in order. Raises what the write raised.
+    """
+    try:
+        return await write, False
+    except asyncio.CancelledError:
+        return write.result(), True

@@ -10,7 +10,6 @@ from agentdash.engine.manager import TaskStateManager
 from agentdash.engine.processors.function import FunctionProcessor, TaskFunction
 from agentdash.engine.runner import TaskRunner
 from agentdash.engine.store import Claim, Settlement
-from agentdash.engine.waiting import until_done
 
 Gate = Callable[[], Awaitable[bool]]
 """Waited for before each task: pause, backoff, recovery. False ends the worker."""
@@ -86,7 +85,7 @@ async def _run_claimed(task_manager: TaskStateManager, runner: AttemptRunner, cl
     finally:
         running.runner = None
     # Being cancelled while this is written does not lose the answer that was paid for.
-    if await until_done(task_manager.settle(claim, settlement)):
+    if await task_manager.settle(claim, settlement):
         if running.stop is None:
             stopped_worker = True
         elif this is not None:

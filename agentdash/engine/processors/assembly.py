@@ -36,7 +36,7 @@ class MessageAssembler:
         """Take one event; returns the text it added, for showing."""
         try:
             return self._feed(event)
-        except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, IndexError, AttributeError, ValueError, RecursionError) as error:
             raise ServiceTroubleError("garbled", f"the stream makes no sense: {type(error).__name__}") from error
 
     def finish(self) -> dict[str, Any]:

@@ -39,13 +39,17 @@ class AnthropicClients:
         if client is None:
             import anthropic
 
-            client = self._clients[credential.fingerprint] = anthropic.AsyncAnthropic(
+            client = anthropic.AsyncAnthropic(
                 api_key=credential.api_key.reveal(),
                 base_url=credential.server,
                 max_retries=0,
                 http_client=self._shared_http(),
                 timeout=self._timeout(),
             )
+            # Said once more as headers: ANTHROPIC_CUSTOM_HEADERS would go before the key itself.
+            keyless = {"authorization": anthropic.omit, "x-api-key": anthropic.omit}
+            client = client.with_options(default_headers=keyless | client.auth_headers)  # type: ignore[arg-type]
+            self._clients[credential.fingerprint] = client
         return client
 
     async def refresh(self) -> None:

@@ -88,7 +88,7 @@ class MessagesProcessor:
         request_id = response.headers.get("request-id")
         try:
             message = json.loads(response.content)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ServiceTroubleError("garbled", "the answer is not JSON", request_id=request_id) from None
         answer = _answer(message, request_id, None)
         context.progress(answer.output)
@@ -104,6 +104,7 @@ class MessagesProcessor:
         first_token_s: float | None = None
         assembler = MessageAssembler()
         request_id: str | None = None
+        pings: _PingWatch | None = None
         try:
             async with asyncio.timeout_at(min(started + settings.first_token_timeout_s, ends)) as deadline:
                 stream: Any = await context.client.post(
@@ -122,6 +123,8 @@ class MessagesProcessor:
                     async for event in stream:
                         now = loop.time()
                         deadline.reschedule(min(now + settings.idle_timeout_s, ends))
+                        if pings is None:
+                            pings = _PingWatch(stream.response, deadline, settings.idle_timeout_s, ends)
                         text = assembler.feed(event)
                         if text:
                             if first_token_s is None:
@@ -131,9 +134,38 @@ class MessagesProcessor:
             raise ServiceTroubleError(
                 "timeout", _which_wait(settings, loop.time(), ends, assembler), request_id=request_id
             ) from None
-        except (UnicodeDecodeError, json.JSONDecodeError):
+        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
             raise ServiceTroubleError("garbled", "the stream is not JSON events", request_id=request_id) from None
+        finally:
+            if pings is not None:
+                pings.stop()
         return _answer(assembler.finish(), request_id, first_token_s)
+
+
+class _PingWatch:
+    """Keeps a stream from being taken for idle while the server says that it is alive.
+
+    The SDK swallows pings, so what counts between events is whether bytes arrive; a look now and then tells.
+    """
+
+    def __init__(self, response: Any, deadline: asyncio.Timeout, idle_s: float, ends: float) -> None:
+        self._response = response
+        self._deadline = deadline
+        self._idle_s = idle_s
+        self._ends = ends
+        self._loop = asyncio.get_running_loop()
+        self._arrived = response.num_bytes_downloaded
+        self._timer = self._loop.call_later(idle_s / 4, self._look)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        arrived = self._response.num_bytes_downloaded
+        if arrived != self._arrived and not self._deadline.expired():
+            self._arrived = arrived
+            self._deadline.reschedule(min(self._loop.time() + self._idle_s, self._ends))
+        self._timer = self._loop.call_later(self._idle_s / 4, self._look)
 
 
 def _which_wait(settings: MessagesSettings, now: float, ends: float, assembler: MessageAssembler) -> str:
@@ -151,7 +183,7 @@ def _answer(message: Any, request_id: str | None, first_token_s: float | None) -
         blocks = message["content"]
         output = "".join(block["text"] for block in blocks if block.get("type") == "text")
         usage = _usage(message.get("usage") or {})
-    except (TypeError, KeyError, AttributeError, ValueError):
+    except (TypeError, KeyError, AttributeError, ValueError, OverflowError):
         raise ServiceTroubleError("garbled", "the answer is not a message", request_id=request_id) from None
     cost = cost_usd(str(message.get("model")), usage)
     return Answer(output, message, None, usage, cost, request_id, first_token_s)

@@ -6,11 +6,11 @@ keep its window ahead of them); writes are awaited and durable before they retur
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
+from agentdash.engine.waiting import Write
 from agentdash.errors import TransitionError
 from agentdash.model import Answer, Attempt, Counts, Failure, Task, TaskSpec, TaskState, Totals
 
@@ -56,7 +56,11 @@ class Claim:
 
 def claimed(task: Task, owner: str, worker: str, now: float) -> Claim:
     """The claim that a won compare-and-set means."""
-    return Claim(replace(task, fence=task.fence + 1, state=TaskState.RUNNING), owner, worker, now)
+    running = Task(
+        task.seq, task.id, task.payload, TaskState.RUNNING, task.priority, task.fence + 1, task.attempts,
+        task.service_failures, task.crashes,
+    )  # fmt: skip
+    return Claim(running, owner, worker, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,11 +219,11 @@ class TaskStore(Protocol):
         to be left out."""
         ...
 
-    def claim(self, task: Task, owner: str, worker: str, now: float) -> asyncio.Future[bool]:
+    def claim(self, task: Task, owner: str, worker: str, now: float) -> Write[bool]:
         """pending → running, unless the task changed since it was loaded (False). Begins at the call, as `settle`."""
         ...
 
-    def settle(self, claim: Claim, settlement: Settlement) -> asyncio.Future[bool]:
+    def settle(self, claim: Claim, settlement: Settlement) -> Write[bool]:
         """End a claim; False if a successor holds the task by now, and then nothing is written.
 
         The write begins at the call; the future is done when it is durable. Cancelling the wait leaves the write alone.

@@ -5,7 +5,6 @@ It keeps every rule of the protocol but durability, and passes the same conforma
 
 from __future__ import annotations
 
-import asyncio
 import json
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from agentdash.engine.store.base import (
     TaskRecord,
 )
 from agentdash.engine.store.conflicts import Conflicts
+from agentdash.engine.waiting import Write
 from agentdash.model import Answer, Attempt, Counts, Failure, Task, TaskSpec, TaskState, Totals
 
 _ATTEMPTS_KEPT = 50
@@ -193,7 +193,7 @@ class MemoryTaskStore:
         insort(self._pending, (-priority, task.seq))
         return task
 
-    def claim(self, task: Task, owner: str, worker: str, now: float) -> asyncio.Future[bool]:
+    def claim(self, task: Task, owner: str, worker: str, now: float) -> Write[bool]:
         return _done(self.claim_and_wait(task, owner, worker, now))
 
     def claim_and_wait(self, task: Task, owner: str, worker: str, now: float) -> bool:
@@ -204,7 +204,7 @@ class MemoryTaskStore:
         row.owner, row.worker, row.claimed_at, row.cancel_requested = owner, worker, now, False
         return True
 
-    def settle(self, claim: Claim, settlement: Settlement) -> asyncio.Future[bool]:
+    def settle(self, claim: Claim, settlement: Settlement) -> Write[bool]:
         return _done(self._settle(claim.task.seq, claim.task.fence, settlement))
 
     def settle_and_wait(self, claim: Claim, settlement: Settlement) -> bool:
@@ -300,8 +300,8 @@ class MemoryTaskStore:
         return True
 
 
-def _done(result: bool) -> asyncio.Future[bool]:
-    future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+def _done(result: bool) -> Write[bool]:
+    future: Write[bool] = Write()
     future.set_result(result)
     return future
 

@@ -12,7 +12,7 @@ import sqlite3
 import stat
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from agentdash.errors import StoreError, StoreWriteError
 _CHUNK_LINES = 2000
 _CHUNK_BYTES = 8 * 2**20
 _TAIL = 4096
+_KEY = "results:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class ResultsFile:
     def __init__(self, store: SqliteTaskStore, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).absolute()
         self._store = store
-        self._key = f"results:{self.path}"
+        self._key = f"{_KEY}{self.path}"
         self._database = sqlite3.connect(store.path, timeout=30, isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA query_only = 1")
 
@@ -190,6 +191,13 @@ class ResultsFile:
             yield
         finally:
             os.close(descriptor)
+
+
+def results_paths(store: SqliteTaskStore) -> list[Path]:
+    """The results files that this project has written, wherever they are."""
+    with closing(sqlite3.connect(store.path, timeout=30)) as database:
+        rows = database.execute("SELECT key FROM meta WHERE key LIKE ?", (f"{_KEY}%",)).fetchall()
+    return [Path(key.removeprefix(_KEY)) for (key,) in rows]
 
 
 def _lock(descriptor: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,6 +23,7 @@ from agentdash.engine.store.changes import CancelRequest, RequeueRequest, cancel
 from agentdash.engine.store.reads import SqliteReads
 from agentdash.engine.store.schema import migrate
 from agentdash.engine.store.writer import GroupCommitWriter, Transaction, translate
+from agentdash.engine.waiting import Write
 from agentdash.errors import StoreError
 from agentdash.model import Task, TaskSpec, Totals
 
@@ -81,7 +81,7 @@ class SqliteTaskStore(SqliteReads):
         report: AddReport = await self.writer.submit(add_batch, Addition(specs, sources or {}, skip_conflicts))
         return report
 
-    def claim(self, task: Task, owner: str, worker: str, now: float) -> asyncio.Future[bool]:
+    def claim(self, task: Task, owner: str, worker: str, now: float) -> Write[bool]:
         return self.writer.submit(claim_batch, ClaimRequest(task.seq, task.fence, worker, owner, now))
 
     def claim_and_wait(self, task: Task, owner: str, worker: str, now: float) -> bool:
@@ -89,7 +89,7 @@ class SqliteTaskStore(SqliteReads):
         request = ClaimRequest(task.seq, task.fence, worker, owner, now)
         return bool(self.writer.submit_and_wait(claim_batch, request))
 
-    def settle(self, claim: Claim, settlement: Settlement) -> asyncio.Future[bool]:
+    def settle(self, claim: Claim, settlement: Settlement) -> Write[bool]:
         return self.writer.submit(settle_batch, SettleRequest.of(claim, settlement))
 
     def settle_and_wait(self, claim: Claim, settlement: Settlement) -> bool:

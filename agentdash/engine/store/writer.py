@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from agentdash.engine.store.codes import STATE_COLUMNS
+from agentdash.engine.waiting import Write
 from agentdash.errors import StoreError, StoreWriteError
 from agentdash.model import TaskState, Totals
 
@@ -78,52 +79,66 @@ class GroupCommitWriter:
     def __init__(self, connection: sqlite3.Connection, *, busy_limit_s: float) -> None:
         self._connection = connection
         self._busy_limit_s = busy_limit_s
-        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[list[_Request] | None] = queue.SimpleQueue()
+        self._gathered: dict[asyncio.AbstractEventLoop, list[_Request]] = {}
         self._closed = False
         self.busy_since: float | None = None
         self.commits = 0
         self._thread = threading.Thread(target=self._serve, name="agentdash-store", daemon=True)
         self._thread.start()
 
-    def submit(self, run: Batch, item: Any) -> asyncio.Future[Any]:
-        """Queue a request from the running event loop."""
+    def submit(self, run: Batch, item: Any) -> Write[Any]:
+        """Queue a request from the running event loop.
+
+        Requests of one turn of the loop go to the thread together: fifty workers whose tasks end at once wait for one
+        commit, and the thread does not fight the loop for the interpreter lock meanwhile.
+        """
+        if self._closed:
+            raise StoreError("the store is closed")
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-        self._put(_Request(run, item, future, loop))
+        future: Write[Any] = Write(loop=loop)
+        gathered = self._gathered.get(loop)
+        if gathered is None:
+            gathered = self._gathered[loop] = []
+            loop.call_soon(self._hand_over, loop)
+        gathered.append(_Request(run, item, future, loop))
         return future
 
     def submit_and_wait(self, run: Batch, item: Any) -> Any:
         """Queue a request and block until it is committed; for callers without an event loop."""
+        if self._closed:
+            raise StoreError("the store is closed")
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        self._put(_Request(run, item, future, None))
+        self._requests.put([_Request(run, item, future, None)])
         return future.result()
 
     def close(self) -> None:
         """Commit what is queued, then end the thread."""
         if not self._closed:
             self._closed = True
+            for loop in list(self._gathered):
+                self._hand_over(loop)
             self._requests.put(None)
             self._thread.join()
 
-    def _put(self, request: _Request) -> None:
-        if self._closed:
-            raise StoreError("the store is closed")
-        self._requests.put(request)
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        if gathered := self._gathered.pop(loop, None):
+            self._requests.put(gathered)
 
     def _serve(self) -> None:
         closing = False
         while not closing:
             batch: list[_Request] = []
-            request = self._requests.get()
-            while request is not None:
-                batch.append(request)
+            requests = self._requests.get()
+            while requests is not None:
+                batch += requests
                 if len(batch) >= MAX_BATCH:
                     break
                 try:
-                    request = self._requests.get_nowait()
+                    requests = self._requests.get_nowait()
                 except queue.Empty:
                     break
-            closing = request is None
+            closing = requests is None
             if batch:
                 self._answer(batch)
 
@@ -201,7 +216,7 @@ def _resolve(batch: Sequence[_Request], outcomes: Sequence[tuple[Any, BaseExcept
 
 def _set(answers: Sequence[tuple[Any, Any, BaseException | None]]) -> None:
     for future, result, error in answers:
-        if future.done():  # the waiter was cancelled; the write stands
+        if future.done():  # a blocking caller gave up; the write stands
             continue
         if error is None:
             future.set_result(result)

@@ -1,0 +1,21 @@
+"""The command `agentdash`. `--version` is answered before anything is loaded that it does not need."""
+
+from __future__ import annotations
+
+import sys
+
+from agentdash._version import __version__
+
+
+def main() -> int:
+    """Run the command line in `sys.argv`; returns the exit code."""
+    if sys.argv[1:] == ["--version"]:
+        sys.stdout.write(f"agentdash {__version__}\n")
+        return 0
+    from agentdash.cli import main as run_command
+
+    return run_command()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

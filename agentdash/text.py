@@ -1,0 +1,70 @@
+"""Makes text from outside safe to show: the one place where what could steer a terminal is taken out.
+
+Prompts, answers, error bodies, file names and ids are written by others. They may hold escape sequences, direction
+marks or invisible characters; whatever shows them passes them through here, and never as markup.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+_UNKNOWN = "\N{REPLACEMENT CHARACTER}"
+_DELETE = 0x7F
+
+
+class _Table(dict[int, str]):
+    """What to show for a character, worked out when it is first met."""
+
+    def __missing__(self, code: int) -> str:
+        shown = self[code] = _shown(code)
+        return shown
+
+
+_TABLE = _Table({ord("\n"): " ", ord("\r"): "", ord("\t"): " "})
+
+
+def clean(text: str) -> str:
+    """`text` as one line that a terminal only shows: a line break or tab is a blank, other control characters stand as
+    their symbols (␛), direction marks, zero-width and unassigned characters and lone surrogates as �."""
+    return text if text.isprintable() else text.translate(_TABLE)
+
+
+def clean_lines(text: str) -> str:
+    """`clean` for text of several lines: line breaks stay, tabs become four blanks."""
+    return "\n".join(clean(line.replace("\t", "    ")) for line in text.splitlines())
+
+
+def cell_width(text: str) -> int:
+    """How many terminal cells cleaned text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(_cells(character) for character in text)
+
+
+def shorten(text: str, cells: int) -> str:
+    """Cleaned text that is cut to so many terminal cells, with `…` where something is left out."""
+    if cell_width(text) <= cells:
+        return text
+    room, kept = max(0, cells - 1), 0
+    for index, character in enumerate(text):
+        kept += _cells(character)
+        if kept > room:
+            return text[:index] + "…" * (cells > 0)
+    return text
+
+
+def _cells(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _shown(code: int) -> str:
+    character = chr(code)
+    if character.isprintable():
+        return character
+    if unicodedata.category(character) == "Zs":
+        return " "
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "\N{SYMBOL FOR DELETE}" if code == _DELETE else _UNKNOWN
