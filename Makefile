@@ -48,8 +48,8 @@ contract: $(STAMP) ## who may import whom
 
 check: lint types contract test ## lint, types, contract and test
 
-bench: $(STAMP) ## the benchmarks, one after the other
-	@set -e; for file in benchmarks/[!_]*.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS); done
+bench: $(STAMP) ## the benchmarks (ARGS=--quick: a minute)
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 constraints: ## rewrite constraints.txt with the newest versions
 	@scripts/make-constraints

@@ -80,15 +80,15 @@ def explain_settings(
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """The settings of one place; `origin` names it, `{}` standing for the setting as it is spelled there."""
+    """The settings of one place: a file, the environment, or the command line (`--`)."""
 
     origin: str
     values: Mapping[str, Any]
 
     def origin_of(self, name: str) -> str:
         bare = name.removesuffix("_s")
-        if self.origin.startswith("--"):
-            return f"--{bare.replace('_', '-')}" if name != "stream" else "--no-stream"
+        if self.origin == "--":
+            return "--no-stream" if name == "stream" else f"--{bare.replace('_', '-')}"
         return f"AGENTDASH_{bare.upper()}" if self.origin == "environment" else self.origin
 
 

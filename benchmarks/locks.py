@@ -29,8 +29,10 @@ CONTENDERS = 4
 MEMORY = "/dev/shm"
 
 
-def run(rounds: int = ROUNDS, cycles: int = CYCLES, contend_s: float = 3.0) -> dict[str, Any]:
+def run(rounds: int = ROUNDS, cycles: int = CYCLES, contend_s: float = 3.0, *, quick: bool = False) -> dict[str, Any]:
     """All figures: cycles (acquire and release) a second, their ratio, and double holders under contention."""
+    if quick:
+        rounds, cycles, contend_s = 5, 500, 1.0
     memory = MEMORY if os.path.isdir(MEMORY) and os.access(MEMORY, os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=memory) as folder:
         ours, theirs = _interleaved(Path(folder), rounds, cycles)

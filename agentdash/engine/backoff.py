@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 
 from agentdash.clock import SYSTEM_CLOCK, Clock
 
+_LIMITED_BASE_S = 1.0
+_LIMITED_MAX_S = 60.0
 _MAX_EXPONENT = 62  # 2.0 ** 62 is far beyond any delay and far below overflow
 
 
@@ -33,8 +36,8 @@ class AdaptiveBackoff:
         clock: Clock = SYSTEM_CLOCK,
         rng: Callable[[], float] = random.random,
     ) -> None:
-        if not (base_delay >= 0 and max_delay >= base_delay and 0 <= jitter_factor <= 1):
-            raise ValueError("need 0 <= base_delay <= max_delay and 0 <= jitter_factor <= 1")
+        if not (0 <= base_delay <= max_delay < math.inf and 0 <= jitter_factor <= 1):
+            raise ValueError("need 0 <= base_delay <= max_delay (finite) and 0 <= jitter_factor <= 1")
         self.base_delay = base_delay
         self.max_delay = max_delay
         self.jitter_factor = jitter_factor
@@ -86,6 +89,9 @@ class ServiceBackoff:
         self._failures_in_a_row = 0
         self._since = 0.0
         self._until = 0.0
+        self._limited_in_a_row = 0
+        self._limited_since = -math.inf
+        self._limited_until = 0.0
         self._starts: dict[str, float] = {}
 
     @property
@@ -96,7 +102,8 @@ class ServiceBackoff:
     @property
     def until(self) -> float | None:
         """Monotonic time at which the present wait ends, None if there is none."""
-        return self._until if self._until > self._clock.monotonic() else None
+        until = max(self._until, self._limited_until)
+        return until if until > self._clock.monotonic() else None
 
     def record_failure(self, sent_at: float, reason: str) -> None:
         """A request that was sent at `sent_at` (monotonic) met an overloaded, broken or unreachable server."""
@@ -109,22 +116,38 @@ class ServiceBackoff:
         self._until = self._since + self.backoff.get_delay()
         self._starts.clear()
 
+    def record_limited(self, sent_at: float, retry_after: float | None) -> None:
+        """A rate limit that belongs to no credential of ours (a user's function brings its own client).
+
+        Everybody waits until it says, the latest deadline wins; where it says nothing the wait doubles, once a wave.
+        """
+        now = self._clock.monotonic()
+        if sent_at > self._limited_since:
+            self._limited_in_a_row += 1
+            self._limited_since = now
+        wait = retry_after or backoff_delay(self._limited_in_a_row, _LIMITED_BASE_S, _LIMITED_MAX_S)
+        self._limited_until = max(self._limited_until, now + wait)
+        self.reason = "rate limit"
+
     def record_success(self) -> None:
         """The server answered: everybody may go on."""
         self._failures_in_a_row = 0
+        self._limited_in_a_row = 0
+        self.reason = None
         if self.backoff.consecutive_failures:
             self.backoff.record_success()
-            self.reason = None
             self._until = self._since = 0.0
 
-    def start_for(self, worker: str) -> float | None:
-        """When (monotonic) a worker may try again, None if it may now.
+    def start_for(self, worker: str, *, probing: bool = False) -> float | None:
+        """When (monotonic) a worker may try again, None if it may now. One that probes waits for a rate limit only.
 
         Each worker draws one moment in the second half of a wait and keeps it: the server gets some rest, and the tries
         after it come one by one. The first that fails makes a new wait, with new draws, for those that have not tried.
         """
         now = self._clock.monotonic()
-        if self._until <= now:
+        if self._limited_until > now:
+            return self._limited_until
+        if self._until <= now or probing:
             return None
         start = self._starts.get(worker)
         if start is None:

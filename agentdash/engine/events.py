@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agentdash.clock import SYSTEM_CLOCK, Clock
+from agentdash.engine.failures import clean_message
 
 MAX_EVENTS = 1000
 
@@ -28,15 +29,19 @@ class EventLog:
         self._clock = clock
         self._events: deque[Event] = deque(maxlen=size)
         self.seq = 0
+        self.listener_fault: Exception | None = None
         self.listeners: list[Callable[[Event], None]] = []
 
     def emit(self, kind: str, text: str) -> None:
         """Record one event."""
         self.seq += 1
-        event = Event(self.seq, self._clock.now(), kind, text)
+        event = Event(self.seq, self._clock.now(), kind, clean_message(text))
         self._events.append(event)
-        for listener in self.listeners:
-            listener(event)
+        for listener in tuple(self.listeners):
+            try:
+                listener(event)
+            except Exception as error:  # noqa: BLE001 - a boundary: whoever shows events must not stop a worker
+                self.listener_fault = error
 
     def since(self, seq: int) -> list[Event]:
         """The events after sequence number `seq`, oldest first; those that fell out of the ring are gone."""

@@ -54,10 +54,18 @@ _QUOTA_TEXT = re.compile(
     r"usage limit|spend(?:ing)? limit|\bquota\b|credit balance|regain access|billing|insufficient (?:funds|credit)",
     re.IGNORECASE,
 )
+# A 400 may quote the request, so a word alone says nothing: one bad task must not take every key out of use.
+_QUOTA_SENTENCE = re.compile(
+    r"\b(?:reached|exceeded|exhausted|used up)\b.{0,60}\b(?:(?:usage|spend|spending) limits?|quota)\b"
+    r"|\b(?:(?:usage|spend|spending) limits?|quota)\b.{0,40}\b(?:reached|exceeded|exhausted|used up)\b"
+    r"|credit balance is|regain access on|insufficient (?:funds|credit|quota)",
+    re.IGNORECASE,
+)
 _RATE_TEXT = re.compile(r"per[- ](?:second|minute|hour)|rate[- ]limit", re.IGNORECASE)
 _QUOTA_CODE = re.compile(r"quota|spend|credit|billing|usage_limit", re.IGNORECASE)
 _REGAIN = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:(?:T| at |\s)(\d\d):(\d\d)(?::(\d\d))?)?")
 _MAX_MESSAGE = 2000
+_MAX_TYPE = 200
 _MAX_RETRY_AFTER_S = 7 * 86400.0
 
 _UNREACHABLE = frozenset(
@@ -65,6 +73,8 @@ _UNREACHABLE = frozenset(
      "ConnectionTimeoutError", "ConnectTimeout", "ConnectionRefusedError", "gaierror", "UnsupportedProtocol",
      "ProxyError", "ClientProxyConnectionError", "SSLError"}
 )  # fmt: skip
+_CONNECTED = frozenset({"ServerDisconnectedError", "ClientOSError", "ServerConnectionError", "ClientConnectionError"})
+"""What aiohttp says of a connection that was there; its transport for the SDK calls these `ConnectError` as well."""
 _TIMEOUTS = frozenset({"APITimeoutError", "TimeoutException", "ReadTimeout", "WriteTimeout", "PoolTimeout",
                        "SocketTimeoutError", "ServerTimeoutError", "TimeoutError"})  # fmt: skip
 _DROPPED = frozenset(
@@ -116,7 +126,7 @@ def classify(facts: ErrorFacts) -> Failure:
         until = stated_date(facts.message)
     return Failure(
         failure_class=failure_class,
-        error_type=facts.api_type or facts.name,
+        error_type=clean_message(facts.api_type or "")[:_MAX_TYPE] or facts.name,
         message=clean_message(facts.message) or facts.name,
         permanent=permanent,
         status_code=facts.status_code,
@@ -127,23 +137,26 @@ def classify(facts: ErrorFacts) -> Failure:
 
 
 def describe(error: BaseException, now: float) -> ErrorFacts:
-    """Read the facts off an exception: the SDK's, its HTTP library's, ours, or any with a `status_code`."""
+    """Read the facts off an exception: the SDK's, its HTTP library's, ours, or any with a `status_code`.
+
+    A user's function may raise anything: nothing that the exception does while it is looked at gets out of here.
+    """
     name = type(error).__name__
-    request_id = _text(getattr(error, "request_id", None))
+    request_id = _text(_attribute(error, "request_id"))
     if isinstance(error, ServiceTroubleError):
         return ErrorFacts(name, str(error), trouble=error.trouble, request_id=request_id)
-    status = getattr(error, "status_code", None)
-    message = str(getattr(error, "api_message", None) or getattr(error, "message", None) or error)
-    if isinstance(status, int) and not isinstance(status, bool) and status >= 100:
-        headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    status = _attribute(error, "status_code")
+    message = _text(_attribute(error, "api_message")) or _text(_attribute(error, "message")) or _words(error)
+    if isinstance(status, int) and not isinstance(status, bool) and 100 <= status <= 999:
+        headers = _attribute(_attribute(error, "response"), "headers")
         return ErrorFacts(
             name,
             message,
             status_code=status if status >= 400 else None,
-            api_type=_text(getattr(error, "type", None)),
-            error_code=_text(getattr(error, "error_code", None)),
+            api_type=_text(_attribute(error, "type")),
+            error_code=_text(_attribute(error, "error_code")),
             trouble=None if status >= 400 else "garbled" if name in _GARBLED else "error event",
-            retry_after=retry_after_seconds(headers, now),
+            retry_after=retry_after_seconds(headers, now) if callable(_attribute(headers, "get")) else None,
             request_id=request_id,
         )
     return ErrorFacts(name, _first_words(error, message), trouble=_trouble(error), request_id=request_id)
@@ -155,13 +168,13 @@ def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
     A date is read against the response's own `date`, so that clocks which differ do no harm. Nonsense is None; what
     is negative is 0; more than a week is taken as a week.
     """
-    value = (headers.get("retry-after") or "").strip()
+    value = str(headers.get("retry-after") or "").strip()
     if not value:
         return None
     try:
         seconds = float(value)
     except ValueError:
-        at, reference = _http_date(value), _http_date(headers.get("date") or "")
+        at, reference = _http_date(value), _http_date(str(headers.get("date") or ""))
         if at is None:
             return None
         seconds = at - (reference if reference is not None else now)
@@ -171,8 +184,13 @@ def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def stated_date(message: str) -> float | None:
-    """The moment a quota answer states ("regain access on 2026-12-01 at 00:00 UTC"), in seconds since the epoch."""
-    found = _REGAIN.search(message)
+    """The moment a quota answer states ("regain access on 2026-12-01 at 00:00 UTC"), in seconds since the epoch.
+
+    Of several dates the last one is meant: the others say since when, or of which month.
+    """
+    found = None
+    for found in _REGAIN.finditer(message):
+        pass
     if found is None:
         return None
     year, month, day, hour, minute, second = (int(part or 0) for part in found.groups())
@@ -194,12 +212,15 @@ def clean_message(message: str) -> str:
 def _says_quota(facts: ErrorFacts) -> bool:
     if facts.error_code is not None and _QUOTA_CODE.search(facts.error_code):
         return True
-    return bool(_QUOTA_TEXT.search(facts.message)) and not _RATE_TEXT.search(facts.message)
+    pattern = _QUOTA_SENTENCE if facts.status_code == 400 else _QUOTA_TEXT
+    return bool(pattern.search(facts.message)) and not _RATE_TEXT.search(facts.message)
 
 
 def _trouble(error: BaseException) -> str | None:
     """What kind of network trouble an exception is, judged by the classes along its chain of causes."""
     kinds = {kind for link in _chain(error) for kind in _class_names(link)}
+    if "ConnectError" in kinds and not kinds & _CONNECTED:
+        return "unreachable"
     for trouble, names in (
         ("unreachable", _UNREACHABLE),
         ("timeout", _TIMEOUTS),
@@ -227,14 +248,31 @@ def _class_names(error: BaseException) -> Iterator[str]:
 def _first_words(error: BaseException, message: str) -> str:
     """The message, and for the SDK's wordless "Connection error." the cause's as well."""
     cause = error.__cause__
-    if cause is not None and str(cause) and str(cause) not in message:
-        return f"{message} ({type(cause).__name__}: {cause})"
+    words = _words(cause) if cause is not None else ""
+    if words and words not in message:
+        return f"{message} ({type(cause).__name__}: {words})"
     return message
+
+
+def _attribute(owner: object, name: str) -> Any:
+    try:
+        return getattr(owner, name, None)
+    except Exception:  # noqa: BLE001 - a property of a foreign exception may raise anything, and then tells nothing
+        return None
+
+
+def _words(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - as above: an exception that cannot be printed is named by its class
+        return ""
 
 
 def _http_date(value: str) -> float | None:
     try:
-        return parsedate_to_datetime(value).timestamp()
+        at = parsedate_to_datetime(value)
+        # `-0000` and the asctime form come back without a zone; HTTP dates are UTC whatever the machine's zone is.
+        return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
 

@@ -74,6 +74,7 @@ class TaskStateManager:
         self._filled_at = float("-inf")
         self._look_again_at = float("-inf")
         self._handed: set[int] = set()
+        self._by_hand: dict[int, Claim] = {}
         self._skipped: dict[int, _Skip] = {}
         self._changed = asyncio.Event()
         self._waiting = 0
@@ -91,8 +92,6 @@ class TaskStateManager:
             task = self.store.load(ready.seq)
             if task is not None and task.state is TaskState.PENDING and task.fence == ready.fence:
                 self._handed.add(task.seq)
-                if self._limit:
-                    self._begun.add(task.seq)
                 return task
 
     def get_task(self, task_id: str) -> Task | None:
@@ -123,16 +122,23 @@ class TaskStateManager:
         ends = bool(is_complete) or error_message is not None
         gives_back = is_started is False and not is_complete
         if is_started or (ends and task.state is TaskState.PENDING):
+            if task.state in FINISHED_STATES:
+                raise TransitionError(f"task {task_id!r} is {task.state}: requeue it first")
             if not self.store.claim_and_wait(task, self.owner, "worker-0", now):
                 return False
-            task = claimed(task, self.owner, "worker-0", now).task
-            self._handed.discard(task.seq)
+            self._by_hand[task.seq] = claimed(task, self.owner, "worker-0", now)
+            self._begin(task.seq)
+            task = self._by_hand[task.seq].task
         if not (ends or gives_back):
             return bool(is_started)
         if task.state is not TaskState.RUNNING:
             raise TransitionError(f"task {task_id!r} is {task.state}, not running")
-        settlement = _by_hand(task, now, error_message, attempts, back=gives_back)
-        settled = self.store.settle_and_wait(Claim(task, self.owner, "worker-0", now), settlement)
+        claim = self._by_hand.pop(task.seq, None)
+        if claim is None and task.seq in self.running:
+            claim = self.running[task.seq].claim
+        if claim is None:
+            return False
+        settled = self.store.settle_and_wait(claim, _by_hand(claim.task, now, error_message, attempts, back=gives_back))
         self._after_change()
         return settled
 
@@ -160,7 +166,7 @@ class TaskStateManager:
             claim = None
         else:
             claim = claimed(task, self.owner, worker_id, now)
-            self._skipped.pop(task.seq, None)
+            self._begin(task.seq)
             self.running[task.seq] = Running(claim)
         if was_cancelled:
             if claim is not None:
@@ -178,8 +184,7 @@ class TaskStateManager:
 
     def forget(self, claim: Claim) -> None:
         """Let go of a task whose lock was lost: it is not ours to settle any more."""
-        self.running.pop(claim.task.seq, None)
-        self._handed.discard(claim.task.seq)
+        self._let_go(claim)
 
     def skip(self, task: Task) -> None:
         """The task is locked by somebody: pass over it for a while that grows."""
@@ -214,8 +219,9 @@ class TaskStateManager:
         if self.store.counts().unfinished == 0 or self._limit_is_done():
             return False
         now = self._clock.now()
-        times = [skip.until for skip in self._skipped.values()]
-        if (available := self.store.next_available_at(now)) is not None:
+        # What the last look at the store has seen already is no reason to look again.
+        times = [skip.until for skip in self._skipped.values() if skip.until > self._filled_at]
+        if (available := self.store.next_available_at(self._filled_at)) is not None:
             times.append(available)
         timeout = _POLL_S if self.store.shared else None
         if times:
@@ -242,13 +248,13 @@ class TaskStateManager:
     def _fill(self, now: float) -> None:
         if now < self._look_again_at and not self._window:
             return
-        for seq in [seq for seq, skip in self._skipped.items() if skip.until <= now and skip.times > 20]:
-            del self._skipped[seq]
+        for seq in [seq for seq, skip in self._skipped.items() if skip.until + _MAX_SKIP_S <= now]:
+            del self._skipped[seq]  # not met again since: it has ended elsewhere
         barred = self._handed | {seq for seq, skip in self._skipped.items() if skip.until > now}
         found = self.store.ready(_WINDOW + len(barred), now)
         self._window = deque(ready for ready in found if ready.seq not in barred)
         if self._limit:
-            room = self._limit - len(self._begun)
+            room = self._limit - len(self._begun | self._handed)
             again = [ready for ready in self._window if ready.seq in self._begun]
             fresh = [ready for ready in self._window if ready.seq not in self._begun]
             self._window = deque(again + fresh[: max(0, room)])
@@ -262,9 +268,22 @@ class TaskStateManager:
         tasks = (self.store.load(seq) for seq in self._begun)
         return all(task is None or task.state in FINISHED_STATES for task in tasks)
 
+    def _begin(self, seq: int) -> None:
+        """A task that was handed out is claimed: what locks are met from now on is another story."""
+        self._skipped.pop(seq, None)
+        if self._limit:
+            self._begun.add(seq)
+
+    def _let_go(self, claim: Claim) -> None:
+        """Forget a claim, unless another worker here holds the task by a newer one."""
+        seq = claim.task.seq
+        running = self.running.get(seq)
+        if running is None or running.claim.task.fence == claim.task.fence:
+            self.running.pop(seq, None)
+            self._handed.discard(seq)
+
     def _settled(self, claim: Claim, settlement: Settlement) -> None:
-        self.running.pop(claim.task.seq, None)
-        self._handed.discard(claim.task.seq)
+        self._let_go(claim)
         self.progress += 1
         if self._waiting or settlement.state is TaskState.PENDING:
             self._after_change()

@@ -68,7 +68,7 @@ class ParallelSessionManager:
         self._clock = clock
         self._backoff = (backoff_base_s, backoff_max_s)
         self._workers: dict[str, _Worker] = {}
-        self._ended: asyncio.Queue[_Worker] = asyncio.Queue()
+        self._ended: asyncio.Queue[tuple[_Worker, asyncio.Task[None]]] = asyncio.Queue()
         self._manager: TaskStateManager | None = None
         self._lock: Lock | None = None
         self._runner: TaskRunner | None = None
@@ -112,15 +112,20 @@ class ParallelSessionManager:
 
         Raises what stops all work: `StoreError`, `LockError`, or a fault of our own that keeps coming back.
         """
+        if any(worker.task is not None for worker in self._workers.values()):
+            raise RuntimeError("the pool is running already")
         self._manager, self._lock, self._runner = task_manager, task_lock, runner
         runner.on_change = self.wake_all
         runner.on_service_back = self._service_is_back
         self._fault = None
         self.is_draining = False
+        for worker in self._workers.values():  # another run, another chance
+            worker.health.revive()
+            worker.probe_at, worker.restarts = None, 0
         try:
             self.resize(self.max_workers)
             while any(worker.task is not None for worker in self._workers.values()):
-                self._reap(await self._ended.get())
+                self._reap(*await self._ended.get())
         finally:
             self.abort()
             await self._all_ended()
@@ -132,14 +137,18 @@ class ParallelSessionManager:
         if workers < 1:
             raise ValueError("a pool has at least one worker")
         self.max_workers = workers
-        for number in range(workers):
-            worker = self._workers.get(f"worker-{number}") or self._new_worker(number)
+        wanted = [self._workers.get(f"worker-{number}") or self._new_worker(number) for number in range(workers)]
+        for worker in wanted:
             worker.retiring = False
-            if worker.task is None and self._manager is not None and not self.is_draining:
+            has_ended = worker.task is None or worker.task.done()
+            if has_ended and self._manager is not None and not self.is_draining:
                 self._start(worker)
-        for worker in list(self._workers.values())[workers:]:
-            worker.retiring = True
-            worker.wake.set()
+        for worker in self._workers.values():
+            if worker not in wanted:
+                worker.retiring = True
+                worker.wake.set()
+        if self._manager is not None:
+            self._manager.notify()
 
     def pause(self) -> None:
         """Take no new tasks; what runs goes on."""
@@ -224,13 +233,13 @@ class ParallelSessionManager:
             raise RuntimeError("the pool has nothing to run")
         loop = work_stealing_loop(worker.id, self._manager, self._lock, self._runner, gate=lambda: self._gate(worker))
         worker.task = asyncio.create_task(loop, name=f"agentdash-{worker.id}")
-        worker.task.add_done_callback(lambda _: self._ended.put_nowait(worker))
+        worker.task.add_done_callback(lambda task: self._ended.put_nowait((worker, task)))
 
-    def _reap(self, worker: _Worker) -> None:
+    def _reap(self, worker: _Worker, task: asyncio.Task[None]) -> None:
         """A worker's loop ended: as it should, or with a fault of ours, and then it is begun again, a few times."""
-        task, worker.task = worker.task, None
-        if task is None:
-            return
+        if worker.task is not task:
+            return  # begun again before its end was seen
+        worker.task = None
         error = None if task.cancelled() else task.exception()
         if error is None:
             if worker.retiring:

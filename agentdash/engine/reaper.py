@@ -38,8 +38,10 @@ class Reaper:
         found = 0
         for owner, group in groupby(rows, key=lambda row: row.owner):
             tasks = list(group)
-            if await self._take_back(tasks[:1]) or owner == self._owner:
-                found += 1 + await self._take_back(tasks[1:])
+            first = await self._take_back(tasks[:1])
+            found += first
+            if first or owner == self._owner:
+                found += await self._take_back(tasks[1:])
         return found
 
     async def _take_back(self, rows: Sequence[RunningTask]) -> int:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from agentdash.clock import isoformat
-from agentdash.model import Answer, Attempt, Failure, TaskState
+from agentdash.model import Answer, Attempt, Failure, TaskState, Usage
 
+_MAX_DEPTH = 50
+_MAX_INT = 10**4000  # Python refuses to write longer ones
 _ERROR_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -70,7 +72,7 @@ def _line(
         "started_at": isoformat(attempt.started_at),
         "finished_at": isoformat(attempt.finished_at),
         "duration_s": round(attempt.finished_at - attempt.started_at, 3),
-        "usage": asdict(answer.usage) if answer and answer.usage else None,
+        "usage": _usage(answer.usage) if answer and answer.usage else None,
         "cost_usd": answer.cost_usd if answer else None,
         "output": answer.output if answer else None,
     }
@@ -81,26 +83,47 @@ def _line(
     return to_json({"custom_id": task_id, "result": result, "agentdash": details})
 
 
+def _usage(usage: Usage) -> dict[str, int]:
+    return {  # by hand: `dataclasses.asdict` copies deeply and costs as much as the rest of the line
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_creation_input_tokens": usage.cache_creation_input_tokens,
+        "cache_read_input_tokens": usage.cache_read_input_tokens,
+    }
+
+
 def to_json(value: Any) -> str:
     """Compact JSON that is always valid UTF-8: text with lone surrogates is written with escapes.
 
     What JSON cannot hold (a user's function may return anything) is written as its `repr`.
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=repr)
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_repr)
         text.encode()
     except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":"), allow_nan=False, default=repr)
-    except ValueError:  # NaN or Infinity, which no JSON reader has to take
-        return json.dumps(_finite(value), separators=(",", ":"), default=repr)
+        return json.dumps(value, separators=(",", ":"), allow_nan=False, default=_repr)
+    except (ValueError, TypeError, RecursionError):
+        return json.dumps(_plain(value), separators=(",", ":"))
     return text
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
+def _plain(value: Any, depth: int = 0) -> Any:
+    """The slow way round what JSON does not take: NaN, Infinity, keys of other types, circles, enormous integers."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, Mapping) and depth < _MAX_DEPTH:
+        return {key if isinstance(key, str) else _repr(key): _plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple) and depth < _MAX_DEPTH:
+        return [_plain(item, depth + 1) for item in value]
+    if isinstance(value, int) and abs(value) < _MAX_INT:
+        return value
+    return _repr(value)
+
+
+def _repr(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - a user's `__repr__`: the answer that was paid for must not be lost for it
+        return f"<{type(value).__name__}>"

@@ -77,10 +77,12 @@ class TaskRunner:
             if credential is not None and self.clients is not None:
                 context.client = self.clients.client(credential)
             answer = await self.processor.run(claim.task, context)
-        except asyncio.CancelledError:
-            context.cancelled.set()
+        except (KeyboardInterrupt, GeneratorExit):
             raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the boundary of an attempt: everything is classified
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
+                context.cancelled.set()
+                raise
             failure = classify(describe(error, self._clock.now()))
             _observe_error(error, context)
             self._react(claim, lease, failure, sent_at)
@@ -118,13 +120,12 @@ class TaskRunner:
             if not readiness.ready:
                 wait = readiness.at - self._clock.now() if readiness.at is not None else float("inf")
                 return now + max(0.0, wait), readiness.reason
-            servers: list[str | None] = [c.server for c in self.rotation.credentials if not c.is_invalid]
+            wall = self._clock.now()
+            servers: list[str | None] = [c.server for c in self.rotation.credentials if c.is_usable(wall)]
         else:
             servers = [None]
-        if probing:
-            return None
         services = [self.service(server) for server in dict.fromkeys(servers)]
-        starts = [(start, service) for service in services if (start := service.start_for(worker)) is not None]
+        starts = [(s, service) for service in services if (s := service.start_for(worker, probing=probing)) is not None]
         if not starts or len(starts) < len(services):
             return None
         start, service = min(starts, key=lambda pair: pair[0])
@@ -171,6 +172,7 @@ class TaskRunner:
             self._service_failed(claim.worker, lease, failure, sent_at)
             return
         if lease is None or self.rotation is None:
+            self._react_without_key(claim.worker, failure, sent_at)
             return
         if failure.failure_class is FailureClass.TASK:
             if failure.status_code is not None:  # the API read the request and refused it: it is well
@@ -187,6 +189,14 @@ class TaskRunner:
         current = self.rotation.get_current()
         if self.rotation.rotations != before and current is not None:
             self.events.emit("rotated", f"active key is now {current.name}")
+
+    def _react_without_key(self, worker: str, failure: Failure, sent_at: float) -> None:
+        """A user's function brings its own client: there is no pool to cool and no key to rotate, so its limits hold
+        all workers, and a key that is refused or used up is a service that does not work."""
+        if failure.failure_class is FailureClass.LIMITED:
+            self.service().record_limited(sent_at, failure.retry_after)
+        elif failure.failure_class is not FailureClass.TASK:
+            self._service_failed(worker, None, failure, sent_at)
 
     def _service_failed(self, worker: str, lease: Lease | None, failure: Failure, sent_at: float) -> None:
         service = self.service(lease.credential.server if lease else None)
@@ -232,6 +242,12 @@ class TaskRunner:
     def _progress(self, task_id: str) -> Callable[[str], None]:
         listener = self.progress
         return ignore_progress if listener is None else lambda text: listener(task_id, text)
+
+
+def _is_being_cancelled() -> bool:
+    """Whether somebody cancels this task. A `CancelledError` without that is the processor's own exception."""
+    this = asyncio.current_task()
+    return this is None or this.cancelling() > 0
 
 
 def _observe_error(error: BaseException, context: TaskContext) -> None:

@@ -82,6 +82,13 @@ async def _run_claimed(task_manager: TaskStateManager, runner: AttemptRunner, cl
             task_manager.forget(claim)
             return
         settlement = task_manager.settlement_for_stop(claim, running.stop)
+    except Exception:
+        # A fault of ours ends the worker, never its task: a row that says running would be waited for without end.
+        await task_manager.settle(claim, task_manager.settlement_for_stop(claim, "crashed"))
+        raise
+    else:
+        if running.stop is not None and this is not None and this.cancelling():
+            this.uncancel()  # the processor would not be stopped
     finally:
         running.runner = None
     # Being cancelled while this is written does not lose the answer that was paid for.

@@ -222,8 +222,8 @@ class SimulatorConfig:
     @classmethod
     def demo(cls, *, seed: int = 0) -> SimulatorConfig:
         """Three keys of two organisations, believable limits, latency and failures: what `agentdash demo` shows."""
-        first = OrganizationConfig("org-a", Limit(600, 30), Limit(120_000, 20_000), Limit(60_000, 10_000))
-        second = OrganizationConfig("org-b", Limit(300, 15), Limit(60_000, 10_000), Limit(30_000, 5_000))
+        first = OrganizationConfig("org-a", Limit(1200, 24), Limit(240_000, 20_000), Limit(240_000, 12_000))
+        second = OrganizationConfig("org-b", Limit(600, 12), Limit(120_000, 10_000), Limit(120_000, 6_000))
         return cls(
             organizations=(first, second),
             keys=(
@@ -234,7 +234,7 @@ class SimulatorConfig:
             failures=FailureRates(
                 api_error=0.01, overloaded=0.01, drop_stream=0.01, cut_stream=0.005, error_event=0.005
             ),
-            latency=Latency("lognormal", first_token_s=0.6, sigma=0.5, high_s=6.0, chunk_s=0.05),
+            latency=Latency("lognormal", first_token_s=0.3, sigma=0.6, high_s=4.0, chunk_s=0.015),
             seed=seed,
         )
 

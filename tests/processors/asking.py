@@ -14,8 +14,8 @@ from aiohttp import web
 from agentdash.engine.credentials import APICredential
 from agentdash.engine.failures import classify, describe
 from agentdash.engine.processors import AnthropicClients, MessagesProcessor, MessagesSettings, TaskContext
-from agentdash.engine.runner import TaskRunner
 from agentdash.engine.rotation import APIRotationState
+from agentdash.engine.runner import TaskRunner
 from agentdash.engine.store import Claim
 from agentdash.model import Answer, Attempt, Failure, Task
 from agentdash.secret import Secret

@@ -11,6 +11,7 @@ from agentdash.engine.credentials import APICredential
 
 _REFRESH_INTERVAL_S = 30.0
 _CLOSE_AFTER_S = 900.0
+_KEY_HEADERS = frozenset({"authorization", "x-api-key"})
 
 
 class AnthropicClients:
@@ -37,18 +38,10 @@ class AnthropicClients:
     def client(self, credential: APICredential) -> Any:
         client = self._clients.get(credential.fingerprint)
         if client is None:
-            import anthropic
-
-            client = anthropic.AsyncAnthropic(
-                api_key=credential.api_key.reveal(),
-                base_url=credential.server,
-                max_retries=0,
-                http_client=self._shared_http(),
-                timeout=self._timeout(),
-            )
-            # Said once more as headers: ANTHROPIC_CUSTOM_HEADERS would go before the key itself.
-            keyless = {"authorization": anthropic.omit, "x-api-key": anthropic.omit}
-            client = client.with_options(default_headers=keyless | client.auth_headers)  # type: ignore[arg-type]
+            client = self._make(credential, {})
+            # Headers that name a key are the credential's, in every spelling: ANTHROPIC_CUSTOM_HEADERS would go first.
+            if said := _key_headers(client):
+                client = self._make(credential, said)
             self._clients[credential.fingerprint] = client
         return client
 
@@ -73,6 +66,18 @@ class AnthropicClients:
         self._retired.clear()
         self._clients.clear()
 
+    def _make(self, credential: APICredential, headers: dict[str, Any]) -> Any:
+        import anthropic
+
+        return anthropic.AsyncAnthropic(
+            api_key=credential.api_key.reveal(),
+            base_url=credential.server,
+            max_retries=0,
+            http_client=self._shared_http(),
+            timeout=self._timeout(),
+            default_headers=headers,
+        )
+
     def _shared_http(self) -> Any:
         if self._http is None:
             import anthropic
@@ -87,3 +92,14 @@ class AnthropicClients:
         import httpx2
 
         return httpx2.Timeout(None, connect=self._connect_timeout_s)
+
+
+def _key_headers(client: Any) -> dict[str, Any]:
+    """What the headers that name a key have to be, if the client has any that are not its own."""
+    import anthropic
+
+    own = {name.lower(): value for name, value in client.auth_headers.items()}
+    found = {name: value for name, value in client.default_headers.items() if name.lower() in _KEY_HEADERS}
+    if all(own.get(name.lower()) == value for name, value in found.items()):
+        return {}
+    return {name: own.get(name.lower(), anthropic.omit) for name in found}

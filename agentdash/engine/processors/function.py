@@ -10,11 +10,14 @@ import json
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from agentdash.engine.processors.base import TaskContext
+from agentdash.engine.processors.messages import answer_of
 from agentdash.errors import UsageError
 from agentdash.model import Answer, Task
 
@@ -49,13 +52,14 @@ class FunctionProcessor:
         payload = task.payload if "id" in task.payload else {"id": task.id, **task.payload}
         named = {self._context_name: context} if self._context_name else {}
         call = partial(self._function, *(payload, context.worker_id)[: self._positional], **named)
+        deadline = asyncio.timeout(self._timeout_s)
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with deadline:
                 value = await (call() if self._is_async else self._in_thread(call, context))
                 if inspect.isawaitable(value):
                     value = await value
-        except TimeoutError as error:
-            if context.is_cancelled or error.__cause__ is not None or self._timeout_s is None:
+        except TimeoutError:
+            if not deadline.expired():  # one of the function's own
                 raise
             raise TaskTimeoutError(f"not finished within {self._timeout_s:g} s") from None
         return _answer(value)
@@ -65,13 +69,18 @@ class FunctionProcessor:
         that the task is not given to another worker while it still runs."""
         if self._threads is None:
             self._threads = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="agentdash-task")
-        loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._threads, contextvars.copy_context().run, call)
+        job = self._threads.submit(contextvars.copy_context().run, call)
+        future = asyncio.wrap_future(job)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             context.cancelled.set()
-            await asyncio.wait([future])
+            job.cancel()  # in case it has not begun
+            while not future.done():  # cancelled once more or not: the thread is still at work
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([future])
+            if not future.cancelled():
+                future.exception()  # nobody else will read it
             raise
 
 
@@ -88,7 +97,7 @@ def load_function(reference: str) -> TaskFunction:
         sys.path.insert(0, here)
     try:
         found: Any = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"The module {module_name} cannot be imported: {type(error).__name__}: {error}.") from error
     for part in name.split("."):
         found = getattr(found, part, None)
@@ -118,9 +127,7 @@ def _answer(value: Any) -> Answer:
         return value
     dump = getattr(value, "model_dump", None)
     if callable(dump) and getattr(value, "type", None) == "message":  # the SDK's Message
-        message: dict[str, Any] = dump(mode="json")
-        text = "".join(block.get("text") or "" for block in message.get("content") or [])
-        return Answer(text, message, value=message)
+        return replace(answer_of(dump(mode="json"), getattr(value, "_request_id", None), None), value=value)
     if value is None:
         return Answer()
     if isinstance(value, str):

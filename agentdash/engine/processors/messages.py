@@ -90,7 +90,7 @@ class MessagesProcessor:
             message = json.loads(response.content)
         except (ValueError, RecursionError):
             raise ServiceTroubleError("garbled", "the answer is not JSON", request_id=request_id) from None
-        answer = _answer(message, request_id, None)
+        answer = answer_of(message, request_id, None)
         context.progress(answer.output)
         return answer
 
@@ -139,7 +139,7 @@ class MessagesProcessor:
         finally:
             if pings is not None:
                 pings.stop()
-        return _answer(assembler.finish(), request_id, first_token_s)
+        return answer_of(assembler.finish(), request_id, first_token_s)
 
 
 class _PingWatch:
@@ -176,7 +176,8 @@ def _which_wait(settings: MessagesSettings, now: float, ends: float, assembler: 
     return f"no further event within {settings.idle_timeout_s:g} s"
 
 
-def _answer(message: Any, request_id: str | None, first_token_s: float | None) -> Answer:
+def answer_of(message: Any, request_id: str | None, first_token_s: float | None) -> Answer:
+    """A Messages API object as an `Answer`. Raises `ServiceTroubleError` for anything else."""
     if not isinstance(message, dict) or message.get("type") != "message" or message.get("stop_reason") is None:
         raise ServiceTroubleError("garbled", "the answer is not a finished message", request_id=request_id)
     try:

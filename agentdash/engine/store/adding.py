@@ -72,13 +72,14 @@ def _sort_out(
                 known |= _known(connection, [spec.id])
         if found is None:
             new.append(spec)
+            known[spec.id] = (spec.body_hash, batch)
         elif found[1] == batch:
             conflicts.duplicate(spec)
         elif found[0] != spec.body_hash:
             conflicts.changed(spec)
         else:
             seen.append(spec)
-        known[spec.id] = (spec.body_hash, batch)
+            known[spec.id] = (spec.body_hash, batch)
     return new, seen
 
 

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from agentdash.engine.store.base import Claim, Settlement
-from agentdash.engine.store.codes import CODE_OF, PENDING, RUNNING
+from agentdash.engine.store.codes import CODE_OF, PENDING, RUNNING, storable
 from agentdash.engine.store.writer import Transaction
 from agentdash.model import TaskState
 
 _MAX_ATTEMPTS_KEPT = 50
 
 _UNCHANGED = """
-SELECT json_group_array(t.seq) FROM json_each(?1) AS j CROSS JOIN tasks AS t
+SELECT json_group_array(json_array(t.seq, t.fence)) FROM json_each(?1) AS j CROSS JOIN tasks AS t
 WHERE t.seq = json_extract(j.value, '$[0]') AND t.fence = json_extract(j.value, '$[1]') AND t.state = ?2
 """
 _CLAIM = """
@@ -77,8 +77,8 @@ def claim_batch(transaction: Transaction, requests: Sequence[ClaimRequest]) -> l
     granted: list[ClaimRequest] = []
     answers: list[bool] = []
     for request in requests:
-        if won := request.seq in valid:
-            valid.discard(request.seq)
+        if won := (request.seq, request.fence) in valid:
+            valid.discard((request.seq, request.fence))
             granted.append(request)
         answers.append(won)
     if granted:
@@ -96,10 +96,10 @@ def settle_batch(transaction: Transaction, requests: Sequence[SettleRequest]) ->
     results: list[tuple[int, str]] = []
     answers: list[bool] = []
     for seq, fence, settlement in requests:
-        if seq not in valid:
+        if (seq, fence) not in valid:
             answers.append(False)
             continue
-        valid.discard(seq)
+        valid.discard((seq, fence))
         answers.append(True)
         rows.append(_task_row(seq, fence, settlement))
         attempts.append(attempt_row(seq, settlement))
@@ -123,7 +123,7 @@ def attempt_row(seq: int, settlement: Settlement) -> tuple[object, ...]:
     """The columns of `attempts`, in their order."""
     a = settlement.attempt
     times = (a.started_at, a.finished_at)
-    error = (a.outcome, a.error_type, a.error_message, a.request_id)
+    error = (a.outcome, _text(a.error_type), _text(a.error_message), _text(a.request_id))
     return (seq, a.fence, a.worker, a.credential, a.organization, *times, *error)
 
 
@@ -138,17 +138,22 @@ def _task_row(seq: int, fence: int, settlement: Settlement) -> tuple[object, ...
         settlement.attempts,
         settlement.service_failures,
         settlement.crashes,
-        failure.error_type if failure else None,
-        failure.message if failure else None,
+        _text(failure.error_type) if failure else None,
+        _text(failure.message) if failure else None,
         finished,
         settlement.attempt.worker,
     )
 
 
-def _unchanged(connection: sqlite3.Connection, rows: Sequence[Sequence[object]], state: int) -> set[int]:
+def _text(value: str | None) -> str | None:
+    return value if value is None else storable(value)
+
+
+def _unchanged(connection: sqlite3.Connection, rows: Sequence[Sequence[object]], state: int) -> set[tuple[int, int]]:
+    """The (seq, fence) pairs that still hold: a batch may carry a stale fence beside its successor's."""
     pairs = [(row[0], row[1]) for row in rows]
     found: str = connection.execute(_UNCHANGED, (json.dumps(pairs), state)).fetchone()[0]
-    return set(json.loads(found))
+    return {(seq, fence) for seq, fence in json.loads(found)}
 
 
 def _forget_old_attempts(connection: sqlite3.Connection, requests: Sequence[SettleRequest]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agentdash.engine.results import cancelled_line
-from agentdash.engine.store.codes import CANCELLED, CODE_OF, FAILED
+from agentdash.engine.store.codes import CANCELLED, CODE_OF, FAILED, storable
 from agentdash.engine.store.writer import Transaction
 from agentdash.model import TaskState
 
@@ -32,12 +32,12 @@ def requeue_tasks(transaction: Transaction, request: RequeueRequest) -> int:
     """failed or cancelled → pending, counters fresh. The fence grows: what was loaded before cannot be claimed."""
     if request.ids is not None:
         condition = f"state IN ({FAILED}, {CANCELLED}) AND id IN (SELECT value FROM json_each(?1))"
-        parameters = [json.dumps(list(request.ids))]
+        parameters = [_as_json(request.ids)]
     elif request.error_contains is not None:
         condition = (
             f"state = {FAILED} AND (instr(coalesce(error_message, ''), ?1) OR instr(coalesce(error_type, ''), ?1))"
         )
-        parameters = [request.error_contains]
+        parameters = [storable(request.error_contains)]
     else:
         condition, parameters = f"state = {FAILED}", []
     connection = transaction.connection
@@ -65,7 +65,7 @@ def requeue_tasks(transaction: Transaction, request: RequeueRequest) -> int:
 def cancel_tasks(transaction: Transaction, request: CancelRequest) -> tuple[int, int]:
     """pending → cancelled with its results line; running ones are marked for their owner to stop."""
     connection = transaction.connection
-    ids = json.dumps(list(request.ids))
+    ids = _as_json(request.ids)
     rows = connection.execute(
         "SELECT seq, id, attempts FROM tasks WHERE state = 0 AND id IN (SELECT value FROM json_each(?))", (ids,)
     ).fetchall()
@@ -92,3 +92,8 @@ def mark_results_changed(transaction: Transaction) -> None:
         "INSERT INTO meta (key, value) VALUES ('results_generation', '1')"
         " ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1"
     )
+
+
+def _as_json(ids: Sequence[str]) -> str:
+    """Ids for `json_each`, without those that no task can have: SQLite would read one with a NUL as its beginning."""
+    return json.dumps([task_id for task_id in ids if storable(task_id) == task_id])

@@ -1,6 +1,8 @@
-"""How task states are written in the database: small numbers, fixed for ever."""
+"""How states and texts are written in the database: states as small numbers, fixed for ever."""
 
 from __future__ import annotations
+
+import re
 
 from agentdash.model import TaskState
 
@@ -17,3 +19,10 @@ CANCELLED = CODE_OF[TaskState.CANCELLED]
 
 if (PENDING, RUNNING, FAILED, CANCELLED) != (0, 1, 3, 4):
     raise AssertionError("the codes are written in databases and in the schema's partial indexes")
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    """What SQLite can keep: its JSON ends a text at a NUL, and a lone surrogate could be written but not read back."""
+    return _UNSTORABLE.sub("\ufffd", text)

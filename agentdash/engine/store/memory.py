@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from agentdash.engine.results import cancelled_line
+from agentdash.engine.results import cancelled_line, to_json
 from agentdash.engine.store.base import (
     REQUEUEABLE,
     AddReport,
@@ -22,6 +22,7 @@ from agentdash.engine.store.base import (
     RunningTask,
     Settlement,
     TaskRecord,
+    check_transition,
 )
 from agentdash.engine.store.conflicts import Conflicts
 from agentdash.engine.waiting import Write
@@ -96,7 +97,7 @@ class MemoryTaskStore:
 
     def payload(self, task_id: str) -> str | None:
         row = self._row(task_id)
-        return json.dumps(row.task.payload, ensure_ascii=False, separators=(",", ":")) if row else None
+        return to_json(row.task.payload) if row else None
 
     def result(self, task_id: str) -> str | None:
         row = self._row(task_id)
@@ -197,8 +198,8 @@ class MemoryTaskStore:
         return _done(self.claim_and_wait(task, owner, worker, now))
 
     def claim_and_wait(self, task: Task, owner: str, worker: str, now: float) -> bool:
-        row = self._rows[task.seq]
-        if row.task.state is not TaskState.PENDING or row.task.fence != task.fence:
+        row = self._rows.get(task.seq)
+        if row is None or row.task.state is not TaskState.PENDING or row.task.fence != task.fence:
             return False
         self._move(row, TaskState.RUNNING, fence=task.fence + 1)
         row.owner, row.worker, row.claimed_at, row.cancel_requested = owner, worker, now, False
@@ -262,6 +263,8 @@ class MemoryTaskStore:
 
     def _move(self, row: _Row, state: TaskState, **changes: Any) -> None:
         before = row.task.state
+        check_transition(before, state)
+        check_transition(before, state)
         self._counts[before] -= 1
         self._counts[state] += 1
         key = (-row.task.priority, row.task.seq)
@@ -272,8 +275,8 @@ class MemoryTaskStore:
         row.task = replace(row.task, state=state, **changes)
 
     def _settle(self, seq: int, fence: int, settlement: Settlement) -> bool:
-        row = self._rows[seq]
-        if row.task.state is not TaskState.RUNNING or row.task.fence != fence:
+        row = self._rows.get(seq)
+        if row is None or row.task.state is not TaskState.RUNNING or row.task.fence != fence:
             return False
         self._move(
             row,

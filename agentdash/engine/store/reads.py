@@ -13,6 +13,7 @@ from typing import Any
 
 from agentdash.engine.store.base import CredentialRecord, ProcessRecord, Ready, RunningTask, TaskRecord
 from agentdash.engine.store.codes import CODE_OF, STATE_OF
+from agentdash.engine.store.writer import translate
 from agentdash.model import Attempt, Counts, Task, TaskState, Totals
 
 _READY = "SELECT seq, id, priority, fence FROM tasks WHERE state = 0 AND available_at <= ? ORDER BY priority DESC, seq"
@@ -42,28 +43,28 @@ class SqliteReads:
         return int(self._one("PRAGMA data_version")[0])
 
     def ready(self, limit: int, now: float) -> list[Ready]:
-        rows = self._reader.execute(f"{_READY} LIMIT ?", (now, limit))
+        rows = self._all(f"{_READY} LIMIT ?", now, limit)
         return [Ready(seq, task_id, priority, fence) for seq, task_id, priority, fence in rows]
 
     def next_available_at(self, now: float) -> float | None:
-        row = self._one("SELECT min(available_at) FROM tasks WHERE state = 0 AND available_at > ?", (now,))
+        row = self._one("SELECT min(available_at) FROM tasks WHERE state = 0 AND available_at > ?", now)
         return None if row[0] is None else float(row[0])
 
     def load(self, seq: int) -> Task | None:
-        row = self._reader.execute(
+        rows = self._all(
             "SELECT id, state, priority, fence, attempts, service_failures, crashes, body FROM tasks"
             " JOIN bodies USING (seq) WHERE seq = ?",
-            (seq,),
-        ).fetchone()
-        if row is None:
+            seq,
+        )
+        if not rows:
             return None
-        task_id, state, priority, fence, attempts, service_failures, crashes, body = row
+        task_id, state, priority, fence, attempts, service_failures, crashes, body = rows[0]
         payload = json.loads(body)
         return Task(seq, task_id, payload, STATE_OF[state], priority, fence, attempts, service_failures, crashes)
 
     def find(self, task_id: str) -> TaskRecord | None:
-        row = self._reader.execute(f"{_RECORD} WHERE id = ?", (task_id,)).fetchone()
-        return None if row is None else _record(row)
+        rows = self._all(f"{_RECORD} WHERE id = ?", task_id)
+        return _record(rows[0]) if rows else None
 
     def payload(self, task_id: str) -> str | None:
         return self._text("SELECT body FROM bodies JOIN tasks USING (seq) WHERE id = ?", task_id)
@@ -72,9 +73,9 @@ class SqliteReads:
         return self._text("SELECT line FROM results JOIN tasks USING (seq) WHERE id = ?", task_id)
 
     def attempts(self, task_id: str) -> list[Attempt]:
-        rows = self._reader.execute(
+        rows = self._all(
             f"SELECT {_ATTEMPT_COLUMNS} FROM attempts WHERE seq = (SELECT seq FROM tasks WHERE id = ?) ORDER BY fence",
-            (task_id,),
+            task_id,
         )
         return [Attempt(*row) for row in rows]
 
@@ -86,9 +87,7 @@ class SqliteReads:
         left = limit
         while left is None or left > 0:
             page = _PAGE if left is None else min(_PAGE, left)
-            rows = self._reader.execute(
-                f"{_RECORD} WHERE seq > ? {condition} ORDER BY seq LIMIT ?", (after, page)
-            ).fetchall()
+            rows = self._all(f"{_RECORD} WHERE seq > ? {condition} ORDER BY seq LIMIT ?", after, page)
             for row in rows:
                 yield _record(row)
             if len(rows) < page:
@@ -97,7 +96,7 @@ class SqliteReads:
             left = None if left is None else left - len(rows)
 
     def running(self) -> list[RunningTask]:
-        rows = self._reader.execute(
+        rows = self._all(
             "SELECT seq, id, owner, worker, fence, claimed_at, crashes, cancel_requested FROM tasks WHERE state = 1"
         )
         return [
@@ -106,26 +105,33 @@ class SqliteReads:
         ]
 
     def credentials(self) -> list[CredentialRecord]:
-        rows = self._reader.execute(f"SELECT {_CREDENTIAL_COLUMNS} FROM credentials ORDER BY name")
+        rows = self._all(f"SELECT {_CREDENTIAL_COLUMNS} FROM credentials ORDER BY name")
         return [CredentialRecord(*row) for row in rows]
 
     def active_credential(self) -> str | None:
         return self._text("SELECT value FROM meta WHERE key = ?", "active_credential")
 
     def processes(self) -> list[ProcessRecord]:
-        rows = self._reader.execute(f"SELECT {_PROCESS_COLUMNS} FROM processes ORDER BY started_at, owner")
+        rows = self._all(f"SELECT {_PROCESS_COLUMNS} FROM processes ORDER BY started_at, owner")
         return [ProcessRecord(*row) for row in rows]
 
     def source(self, path: str) -> str | None:
         return self._text("SELECT stamp FROM sources WHERE path = ?", path)
 
-    def _one(self, sql: str, parameters: tuple[object, ...] = ()) -> tuple[Any, ...]:
-        row: tuple[Any, ...] = self._reader.execute(sql, parameters).fetchone()
-        return row
+    def _all(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+        try:
+            return self._reader.execute(sql, parameters).fetchall()
+        except UnicodeEncodeError:  # an id with a lone surrogate, as a shell may pass it: no task has it
+            return []
+        except sqlite3.Error as error:
+            raise translate(error) from error
+
+    def _one(self, sql: str, *parameters: object) -> tuple[Any, ...]:
+        return self._all(sql, *parameters)[0]
 
     def _text(self, sql: str, parameter: str) -> str | None:
-        row = self._reader.execute(sql, (parameter,)).fetchone()
-        return None if row is None else str(row[0])
+        rows = self._all(sql, parameter)
+        return str(rows[0][0]) if rows else None
 
 
 def _record(row: tuple[Any, ...]) -> TaskRecord:

@@ -13,27 +13,36 @@ import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from agentdash.engine.store.sqlite import SqliteTaskStore
-from agentdash.engine.store.writer import Transaction
+from agentdash.engine.store.writer import Transaction, translate
 from agentdash.errors import StoreError, StoreWriteError
 
 _CHUNK_LINES = 2000
 _CHUNK_BYTES = 8 * 2**20
 _TAIL = 4096
+_BEGINNING = b'{"custom_id":'
 _KEY = "results:"
 
 
 @dataclass(frozen=True, slots=True)
 class _Position:
-    """How far a results file has come: kept in `meta` under its path."""
+    """How far a results file has come: kept in `meta` under its path.
+
+    `replaces`: what the file was before, while it is not certain that the new one has taken its place.
+    """
 
     offset: int = 0
     ordinal: int = 0
     generation: int = 0
     tail_crc: int = 0
+    replaces: _Position | None = None
+
+    def matches(self, descriptor: int) -> bool:
+        """Whether the file begins as it was left at this position."""
+        return os.fstat(descriptor).st_size >= self.offset and _tail_crc(descriptor, self.offset) == self.tail_crc
 
 
 class ResultsFile:
@@ -43,7 +52,7 @@ class ResultsFile:
     """
 
     def __init__(self, store: SqliteTaskStore, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).absolute()
+        self.path = Path(os.path.realpath(path))  # the file itself: replacing it must not replace a link to it
         self._store = store
         self._key = f"{_KEY}{self.path}"
         self._database = sqlite3.connect(store.path, timeout=30, isolation_level=None, check_same_thread=False)
@@ -56,21 +65,21 @@ class ResultsFile:
     def check(self) -> None:
         """Raise `StoreError` now if the file cannot be ours or cannot be written, before any task runs."""
         with self._exclusive(), self._open() as descriptor:
-            self._verify(descriptor, self._position())
+            self._verify(descriptor)
 
     def sync(self) -> int:
         """Append what is new (or write the file anew after a requeue); returns how many lines were written."""
-        with self._exclusive():
-            position = self._position()
+        with self._exclusive(), self._open() as descriptor:
+            position = self._verify(descriptor)
             generation = int(self._meta("results_generation") or 0)
+            if position is None:
+                os.ftruncate(descriptor, 0)
+                return self._rewrite(generation, _Position())
             if generation != position.generation:
-                return self._rewrite(generation)
-            with self._open() as descriptor:
-                if not self._verify(descriptor, position):
-                    return self._rewrite(generation)
-                if os.fstat(descriptor).st_size > position.offset:
-                    os.ftruncate(descriptor, position.offset)
-                return self._append(descriptor, position)
+                return self._rewrite(generation, position)
+            if os.fstat(descriptor).st_size > position.offset:
+                os.ftruncate(descriptor, position.offset)
+            return self._append(descriptor, position)
 
     def _append(self, descriptor: int, position: _Position) -> int:
         written = 0
@@ -83,18 +92,24 @@ class ResultsFile:
             written += lines
         return written
 
-    def _rewrite(self, generation: int) -> int:
+    def _rewrite(self, generation: int, before: _Position) -> int:
         """Build the whole file beside the old one and put it in its place at once."""
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        # One name for all processes, which the lock keeps apart: what a crash leaves here is used up by the next.
+        temporary = self.path.with_name(f".{self.path.name}.agentdash.tmp")
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             offset = ordinal = written = 0
             for last, block, lines in self._blocks(0):
                 _write_all(descriptor, block, offset)
                 offset, ordinal, written = offset + len(block), last, written + lines
             os.fsync(descriptor)
+            position = _Position(offset, ordinal, generation, _tail_crc(descriptor, offset))
+            # Told before it is done: after a crash between the two, either file is known as ours.
+            self._save(replace(position, replaces=replace(before, replaces=None)))
             temporary.replace(self.path)
-            self._save(_Position(offset, ordinal, generation, _tail_crc(descriptor, offset)))
+            _sync_folder(self.path.parent)
+            self._save(position)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -122,10 +137,11 @@ class ResultsFile:
                 return
             yield after, b"".join(lines), len(lines)
 
-    def _verify(self, descriptor: int, position: _Position) -> bool:
-        """Whether the file continues from `position`; False means that it is gone or shorter and must be rebuilt."""
+    def _verify(self, descriptor: int) -> _Position | None:
+        """The position from which the file continues; None means that it is gone or shorter and must be rebuilt."""
         status = os.fstat(descriptor)
         size = status.st_size
+        position = self._position()
         if not stat.S_ISREG(status.st_mode):
             raise StoreError(f"{self.path} is not a plain file.", hint="Name another with --results.")
         if self._meta(self._key) is None:
@@ -135,19 +151,27 @@ class ResultsFile:
                     hint="Move it away, or name another file with --results. It was left as it is.",
                 )
             self._save(position)  # from now on it is ours, also if a crash leaves a part of the first block in it
-            return True
-        if size < position.offset:
-            return False
-        if _tail_crc(descriptor, position.offset) != position.tail_crc:
-            raise StoreError(
-                f"{self.path} was changed by another program since the last run.",
-                hint="Move it away: the next run writes it anew from the database.",
-            )
-        return True
+            return position
+        # Zeros: the file had grown, but was not written, when the power went.
+        head = os.pread(descriptor, len(_BEGINNING), 0).rstrip(b"\0")
+        ours = _BEGINNING.startswith(head)
+        if ours and position.matches(descriptor):
+            return position
+        if ours and position.replaces is not None and position.replaces.matches(descriptor):
+            return position.replaces
+        if ours and size < position.offset:
+            return None
+        raise StoreError(
+            f"{self.path} was changed by another program since the last run.",
+            hint="Move it away: the next run writes it anew from the database.",
+        )
 
     def _position(self) -> _Position:
         text = self._meta(self._key)
-        return _Position(**json.loads(text)) if text else _Position()
+        found = json.loads(text) if text else {}
+        if before := found.get("replaces"):
+            found["replaces"] = _Position(**before)
+        return _Position(**found)
 
     def _save(self, position: _Position) -> None:
         def save(transaction: Transaction) -> None:
@@ -185,10 +209,15 @@ class ResultsFile:
     def _exclusive(self) -> Iterator[None]:
         """One writer at a time among the processes of the project."""
         path = self._store.path.with_name("results.lock")
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreWriteError(f"{path} cannot be opened: {error.strerror}.", hint="Nothing is lost.") from None
         try:
             _lock(descriptor)
             yield
+        except sqlite3.Error as error:
+            raise translate(error) from error
         finally:
             os.close(descriptor)
 
@@ -209,6 +238,17 @@ def _lock(descriptor: int) -> None:
         import fcntl
 
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable, where the system has a way to."""
+    if os.name == "nt":  # pragma: no cover - not run here
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _write_all(descriptor: int, data: bytes, offset: int) -> None:

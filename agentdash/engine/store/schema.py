@@ -112,11 +112,11 @@ def migrate(connection: sqlite3.Connection, where: str) -> None:
     Raises `StoreError` for a database of a newer version or of another program; neither is touched.
     """
     # Read outside a transaction first: a database that is up to date must not need the write lock.
-    if _version(connection, where) == SCHEMA_VERSION:
+    if check_version(connection, where) == SCHEMA_VERSION:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for script in MIGRATIONS[_version(connection, where) :]:
+        for script in MIGRATIONS[check_version(connection, where) :]:
             for statement in _statements(script):
                 connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -128,7 +128,8 @@ def migrate(connection: sqlite3.Connection, where: str) -> None:
         raise
 
 
-def _version(connection: sqlite3.Connection, where: str) -> int:
+def check_version(connection: sqlite3.Connection, where: str) -> int:
+    """The database's version. Writes nothing; raises `StoreError` for one of a newer version or of another program."""
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     application: int = connection.execute("PRAGMA application_id").fetchone()[0]
     tables: int = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import astuple, fields
 from pathlib import Path
 from typing import TypeVar
@@ -21,7 +22,7 @@ from agentdash.engine.store.base import (
 from agentdash.engine.store.batches import ClaimRequest, SettleRequest, claim_batch, settle_batch
 from agentdash.engine.store.changes import CancelRequest, RequeueRequest, cancel_tasks, requeue_tasks
 from agentdash.engine.store.reads import SqliteReads
-from agentdash.engine.store.schema import migrate
+from agentdash.engine.store.schema import check_version, migrate
 from agentdash.engine.store.writer import GroupCommitWriter, Transaction, translate
 from agentdash.engine.waiting import Write
 from agentdash.errors import StoreError
@@ -30,6 +31,7 @@ from agentdash.model import Task, TaskSpec, Totals
 T = TypeVar("T")
 STATE_DIR = ".agentdash"
 DATABASE = "state.db"
+_BUSY_SLICE = "PRAGMA busy_timeout = 250"
 _SAVE_CREDENTIAL = f"""
 INSERT INTO credentials ({", ".join(f.name for f in fields(CredentialRecord))}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (fingerprint) DO UPDATE SET name = excluded.name,
@@ -64,13 +66,15 @@ class SqliteTaskStore(SqliteReads):
         try:
             migrate(writer, str(self.path))
             reader = _open(self.path)
+            writer.execute(_BUSY_SLICE)
+            reader.execute(_BUSY_SLICE)
+            reader.execute("PRAGMA query_only = 1")
         except sqlite3.Error as error:
             writer.close()
             raise translate(error) from error
         except BaseException:
             writer.close()
             raise
-        reader.execute("PRAGMA query_only = 1")
         super().__init__(reader)
         self._connection = writer
         self.writer = GroupCommitWriter(writer, busy_limit_s=busy_limit_s)
@@ -78,7 +82,9 @@ class SqliteTaskStore(SqliteReads):
     async def add(
         self, specs: Iterable[TaskSpec], sources: Mapping[str, str] | None = None, *, skip_conflicts: bool = False
     ) -> AddReport:
-        report: AddReport = await self.writer.submit(add_batch, Addition(specs, sources or {}, skip_conflicts))
+        report: AddReport = await self.writer.submit(
+            add_batch, Addition(specs, sources or {}, skip_conflicts), alone=True
+        )
         return report
 
     def claim(self, task: Task, owner: str, worker: str, now: float) -> Write[bool]:
@@ -164,8 +170,13 @@ def prepare_folder(folder: Path, *, create: bool) -> None:
         ) from None
     if folder.is_symlink() or not folder.is_dir():
         raise StoreError(f"{folder} is not a plain folder.", hint="Remove it, or choose another --project.")
-    if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
-        raise StoreError(f"{folder} belongs to another user.", hint="Choose another folder with --project.")
+    if hasattr(os, "getuid"):
+        status = folder.stat()
+        if status.st_uid != os.getuid():
+            raise StoreError(f"{folder} belongs to another user.", hint="Choose another folder with --project.")
+        if status.st_mode & 0o077:  # made by hand, or unpacked from an archive
+            with suppress(OSError):  # a read-only disk is refused with better words when the database is opened
+                folder.chmod(0o700)
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -179,9 +190,9 @@ def _open(path: Path) -> sqlite3.Connection:
             hint="Choose another folder with --project, or mend its permissions, mount or free space.",
         ) from None
     try:
-        connection.execute("PRAGMA busy_timeout = 5000")
+        connection.execute("PRAGMA busy_timeout = 5000")  # another process may be migrating
+        check_version(connection, str(path))  # before the first write, of which journal_mode is one
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA busy_timeout = 250")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -65536")
         connection.execute("PRAGMA temp_store = MEMORY")
@@ -189,4 +200,7 @@ def _open(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         connection.close()
         raise translate(error) from error
+    except BaseException:
+        connection.close()
+        raise
     return connection

@@ -24,6 +24,10 @@ from agentdash.errors import StoreError, StoreWriteError
 from agentdash.model import TaskState, Totals
 
 MAX_BATCH = 1000
+_FAULTS_OF_ONE = frozenset(
+    {0, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG}
+)
+"""Primary error codes that a single request may cause (0: Python refused to bind a value)."""
 _BUSY_SLICE_S = 0.25
 
 _TOTAL_FIELDS = tuple(f.name for f in fields(Totals))
@@ -68,6 +72,7 @@ class _Request:
     item: Any
     future: asyncio.Future[Any] | concurrent.futures.Future[Any]
     loop: asyncio.AbstractEventLoop | None
+    alone: bool = False
 
 
 class GroupCommitWriter:
@@ -82,16 +87,18 @@ class GroupCommitWriter:
         self._requests: queue.SimpleQueue[list[_Request] | None] = queue.SimpleQueue()
         self._gathered: dict[asyncio.AbstractEventLoop, list[_Request]] = {}
         self._closed = False
+        self._closing = threading.Lock()
         self.busy_since: float | None = None
         self.commits = 0
         self._thread = threading.Thread(target=self._serve, name="agentdash-store", daemon=True)
         self._thread.start()
 
-    def submit(self, run: Batch, item: Any) -> Write[Any]:
+    def submit(self, run: Batch, item: Any, *, alone: bool = False) -> Write[Any]:
         """Queue a request from the running event loop.
 
         Requests of one turn of the loop go to the thread together: fifty workers whose tasks end at once wait for one
-        commit, and the thread does not fight the loop for the interpreter lock meanwhile.
+        commit, and the thread does not fight the loop for the interpreter lock meanwhile. `alone`: in a transaction of
+        its own, because `item` can be read only once and so not be tried again after a neighbour failed.
         """
         if self._closed:
             raise StoreError("the store is closed")
@@ -101,24 +108,26 @@ class GroupCommitWriter:
         if gathered is None:
             gathered = self._gathered[loop] = []
             loop.call_soon(self._hand_over, loop)
-        gathered.append(_Request(run, item, future, loop))
+        gathered.append(_Request(run, item, future, loop, alone))
         return future
 
     def submit_and_wait(self, run: Batch, item: Any) -> Any:
         """Queue a request and block until it is committed; for callers without an event loop."""
-        if self._closed:
-            raise StoreError("the store is closed")
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        self._requests.put([_Request(run, item, future, None)])
+        with self._closing:  # after the end mark nobody would answer
+            if self._closed:
+                raise StoreError("the store is closed")
+            self._requests.put([_Request(run, item, future, None)])
         return future.result()
 
     def close(self) -> None:
         """Commit what is queued, then end the thread."""
         if not self._closed:
-            self._closed = True
-            for loop in list(self._gathered):
-                self._hand_over(loop)
-            self._requests.put(None)
+            with self._closing:
+                self._closed = True
+                for loop in list(self._gathered):
+                    self._hand_over(loop)
+                self._requests.put(None)
             self._thread.join()
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -139,15 +148,15 @@ class GroupCommitWriter:
                 except queue.Empty:
                     break
             closing = requests is None
-            if batch:
-                self._answer(batch)
+            for part in _parts(batch):
+                self._answer(part)
 
     def _answer(self, batch: list[_Request]) -> None:
         try:
             outcomes: list[tuple[Any, BaseException | None]] = [(r, None) for r in self._commit(batch)]
         except Exception as error:  # noqa: BLE001 - handed to whoever waits for the request
             # One bad request must not fail its neighbours. A broken disk fails them all alike.
-            if len(batch) > 1 and not isinstance(error, StoreWriteError):
+            if len(batch) > 1 and not _fails_all(error):
                 for request in batch:
                     self._answer([request])
                 return
@@ -198,6 +207,27 @@ class GroupCommitWriter:
             except sqlite3.Error:
                 # SQLite rolls back by itself after an I/O error; the next BEGIN tells if it did not.
                 return
+
+
+def _parts(batch: list[_Request]) -> list[list[_Request]]:
+    """A batch, without what wants a transaction of its own."""
+    if not any(request.alone for request in batch):
+        return [batch] if batch else []
+    together: list[_Request] = []
+    parts = [together]
+    for request in batch:
+        if request.alone:
+            together = []
+            parts += [[request], together]
+        else:
+            together.append(request)
+    return [part for part in parts if part]
+
+
+def _fails_all(error: Exception) -> bool:
+    """Whether the database or the disk is at fault, and not what one request asked for."""
+    cause = error.__cause__
+    return isinstance(cause, sqlite3.Error) and getattr(cause, "sqlite_errorcode", 0) & 0xFF not in _FAULTS_OF_ONE
 
 
 def _resolve(batch: Sequence[_Request], outcomes: Sequence[tuple[Any, BaseException | None]]) -> None:

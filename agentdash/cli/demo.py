@@ -1,0 +1,80 @@
+"""`agentdash demo`: a whole run against the built-in server, with rate limits and failures. No key, no network."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from agentdash.cli.options import json_option
+from agentdash.cli.output import tell
+from agentdash.config import Settings
+from agentdash.errors import StoreError, UsageError
+
+_TASKS = "demo-tasks.jsonl"
+_MODEL = "claude-haiku-4-5"
+_STALL_S = 120.0
+
+
+@click.command()
+@click.option("--tasks", "number", type=click.IntRange(1, 1_000_000), default=60, show_default=True, metavar="N")
+@click.option("--workers", type=click.IntRange(1, 10_000), default=16, show_default=True, metavar="N")
+@click.option("--headless", is_flag=True, help="Progress as plain lines on stderr. (Always so for now.)")
+@json_option
+@click.option("--project", type=click.Path(path_type=Path), metavar="DIR", help="Keep the project here.")
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of the tasks and their failures.")
+def demo(number: int, workers: int, headless: bool, as_json: bool, project: Path | None, seed: int) -> int:
+    """Try it: tasks, three keys of two organisations and a server are made up. Needs no key and no network.
+
+    A few of the tasks fail, as tasks do; so the exit code is 3.
+    """
+    with ExitStack() as stack:
+        is_kept = project is not None
+        if project is None:
+            project = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="agentdash-demo-")))
+        else:
+            _check_project(project)
+        settings = Settings(project=project, workers=workers, model=_MODEL, stall_timeout_s=_STALL_S)
+        return asyncio.run(_demo(settings, number, seed, is_kept=is_kept, as_json=as_json))
+
+
+async def _demo(settings: Settings, number: int, seed: int, *, is_kept: bool, as_json: bool) -> int:
+    from agentdash.cli.session import run_session
+    from agentdash.cli.workload import REFUSED, write_tasks
+    from agentdash.engine.credentials import APICredential
+    from agentdash.engine.facade import Engine
+    from agentdash.secret import Secret
+    from agentdash.simulator import Kind, Rule, Simulator, SimulatorConfig
+
+    refusal = Rule(
+        REFUSED.replace("[", r"\[").replace("]", r"\]"),
+        Kind.INVALID_REQUEST,
+        message="messages.0.content.1.image: the image could not be decoded",
+    )
+    config = replace(SimulatorConfig.demo(seed=seed), rules=(refusal,))
+    tasks = settings.project / _TASKS
+    try:
+        settings.project.mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(write_tasks, tasks, number, seed)
+    except OSError as error:
+        raise StoreError(f"The folder {settings.project} cannot be written: {error.strerror}.") from None
+    async with Simulator(config) as simulator:
+        tell(f"A simulated API with three keys of two organisations at {simulator.base_url}.")
+        credentials = [
+            APICredential(Secret(key.key), base_url=simulator.base_url, name=key.name) for key in config.keys
+        ]
+        engine = Engine(settings, credentials=credentials)
+        code = await run_session(engine, [str(tasks)], is_kept=is_kept, as_json=as_json)
+    if not is_kept:
+        tell("That was a demo: its folder is gone. Keep one, and look at it, with `agentdash demo --project DIR`.")
+    return code
+
+
+def _check_project(project: Path) -> None:
+    """Refuse a folder with work of the user's own: its tasks would be run, and answered with nonsense."""
+    if (project / ".agentdash").exists() and not (project / _TASKS).exists():
+        raise UsageError(f"{project} holds a project that is no demo.", hint="Name another folder, or none at all.")

@@ -1,0 +1,50 @@
+"""The options that several commands share, spelled and explained once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class Invocation:
+    """What the outermost boundary has to know of the command that runs."""
+
+    project: Path = field(default_factory=Path)
+
+
+def _remember_project(context: click.Context, _: click.Parameter, value: Path | None) -> Path | None:
+    if value is not None and isinstance(context.obj, Invocation):
+        context.obj.project = value
+    return value
+
+
+def _project(**attributes: Any) -> Callable[[F], F]:
+    return click.option(
+        "--project",
+        metavar="DIR",
+        envvar="AGENTDASH_PROJECT",
+        type=click.Path(path_type=Path),
+        callback=_remember_project,
+        help="The project folder (AGENTDASH_PROJECT; the current one by default).",
+        **attributes,
+    )
+
+
+project_option = _project(default=".")
+new_project_option = _project()
+"""None if it was not given: the settings know its places."""
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON, and nothing else, on stdout.")
+config_option = click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Read this config file in place of the user's and the project's.",
+)

@@ -1,0 +1,130 @@
+"""How a headless run is followed on stderr: a live line on a terminal, plain lines elsewhere, and a summary."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from types import TracebackType
+from typing import Any, Self
+
+from agentdash.cli.output import amount, count, duration, is_terminal, tell
+from agentdash.cli.throttle import Throttle
+from agentdash.engine.events import Event
+from agentdash.engine.facade import Engine
+from agentdash.errors import ExitCode
+from agentdash.model import Snapshot
+from agentdash.text import clean
+
+_LIVE_S = 0.25
+_PLAIN_S = 10.0
+_QUIET_KINDS = frozenset({"skipped", "stalled"})
+"""Told elsewhere: while adding, and in the summary."""
+
+
+class Progress:
+    """Follows an engine from the start of a run to its end; a fault in showing never reaches the run."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._clock = engine.clock
+        self._throttle = Throttle()
+        self._task: asyncio.Task[None] | None = None
+        self._live: Any = None
+        self._started_at = 0.0
+        self._finished_before = 0
+
+    async def __aenter__(self) -> Self:
+        engine, counts = self._engine, self._engine.store.counts()
+        self._started_at = self._clock.monotonic()
+        self._finished_before = counts.finished
+        done = f", {counts.finished:,} finished before" if counts.finished else ""
+        if counts.unfinished:
+            workers = count(engine.settings.workers, "worker")
+            tell(f"{count(counts.unfinished, 'task')} to run with {workers}{done}.")
+        if is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb":
+            from agentdash.cli.live import LiveLine
+
+            self._live = LiveLine()
+        engine.events.listeners.append(self._on_event)
+        self._task = asyncio.create_task(self._follow(), name="agentdash-progress")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._engine.events.listeners.remove(self._on_event)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._live is not None:
+            self._live.stop()
+        for text in self._throttle.rest():
+            tell(text)
+
+    def summary(self, status: dict[str, Any], code: ExitCode, stall_reason: str | None) -> None:
+        """The last lines: how it ended, what it cost, and what to do next."""
+        elapsed = max(self._clock.monotonic() - self._started_at, 1e-9)
+        ran = status["total"] - status["pending"] - status["running"] - self._finished_before
+        speed = f" ({ran / elapsed:,.1f} tasks/s)" if ran else ""
+        head = {ExitCode.STALLED: "Stalled", ExitCode.INTERRUPTED: "Interrupted"}.get(code, "Done")
+        parts = [f"{status[state]:,} {state}" for state in ("succeeded", "failed", "cancelled") if status[state]]
+        open_tasks = status["pending"] + status["running"]
+        parts += [f"{open_tasks:,} still to run"] if open_tasks else []
+        tell(f"{head} after {duration(elapsed)}: {', '.join(parts)}{speed}.")
+        cost = f", cost ${status['cost_usd']:,.4f}" if status["cost_usd"] else ""
+        tell(
+            f"{count(status['requests'], 'request')}, {status['rate_limited']:,} rate limited,"
+            f" {count(status['retries'], 'retry').replace('retrys', 'retries')},"
+            f" tokens {amount(status['input_tokens'])} in and {amount(status['output_tokens'])} out{cost}."
+        )
+        if stall_reason:
+            tell(f"Reason: {clean(stall_reason)}.")
+        tell(f"Results: {clean(str(self._engine.settings.results_path))}")
+        if status["failed"]:
+            tell(
+                "Look at failures with `agentdash tasks --state failed`; `agentdash requeue --failed` tries them again."
+            )
+        if open_tasks:
+            tell("Nothing is lost: `agentdash run` without files goes on.")
+
+    async def _follow(self) -> None:
+        told_at = self._clock.monotonic()
+        while True:
+            await self._clock.sleep(_LIVE_S)
+            for text in self._throttle.due(self._clock.monotonic()):
+                self._print(text)
+            if self._live is not None:
+                self._live.update(self._engine.snapshot())
+            elif self._clock.monotonic() - told_at >= _PLAIN_S:
+                told_at = self._clock.monotonic()
+                tell(progress_text(self._engine.snapshot()))
+
+    def _on_event(self, event: Event) -> None:
+        if event.kind in _QUIET_KINDS:
+            return
+        for text in self._throttle.offer(event.kind, clean(event.text), self._clock.monotonic()):
+            self._print(text)
+
+    def _print(self, text: str) -> None:
+        if self._live is not None:
+            self._live.print(text)
+        else:
+            tell(text)
+
+
+def progress_text(snapshot: Snapshot) -> str:
+    """One line of figures: how far, how fast, and what is in the way."""
+    counts, totals = snapshot.counts, snapshot.totals
+    parts = [f"{counts.finished:,}/{counts.total:,}"]
+    if snapshot.tasks_per_s:
+        parts.append(f"{snapshot.tasks_per_s:,.1f}/s")
+        parts.append(f"ETA {duration(counts.unfinished / snapshot.tasks_per_s)}")
+    parts.append(f"running {counts.running:,}")
+    if counts.failed:
+        parts.append(f"failed {counts.failed:,}")
+    if totals.rate_limited:
+        parts.append(f"429s {totals.rate_limited:,}")
+    if snapshot.waiting_for:
+        parts.append(f"waiting: {clean(snapshot.waiting_for)}")
+    return "  ".join(parts)
