@@ -154,7 +154,7 @@ def _read_file(path: Path | None, *, required: bool) -> dict[str, Any]:
         return {}
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if required:
             raise UsageError(f"There is no config file {path}.") from None
         return {}
@@ -197,7 +197,7 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for f in fields(Settings):
         text = environ.get(f"AGENTDASH_{f.name.removesuffix('_s').upper()}")
-        if text is None or f.name in ("project", "credentials"):
+        if not text or f.name in ("project", "credentials"):  # set to nothing is not set, as for the keys
             continue
         kind: object = type(f.default)
         try:
@@ -213,6 +213,9 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _checked(settings: Settings) -> Settings:
+    for name in _PATHS:
+        if not isinstance(getattr(settings, name), str | Path | None) or getattr(settings, name) == "":
+            raise UsageError(f"{name} must be a path, not {getattr(settings, name)!r}.")
     for name, (is_fine, what) in _CHECKS.items():
         value = getattr(settings, name)
         if value is None or is_fine(value):

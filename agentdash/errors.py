@@ -80,6 +80,7 @@ class LockError(AgentdashError):
     """A lock file could not be opened or written for a reason other than contention."""
 
     title = "Lock"
+    exit_code = ExitCode.USAGE
 
 
 class TransitionError(AgentdashError):

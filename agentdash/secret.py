@@ -48,7 +48,7 @@ class Secret:
             other = other._value
         if not isinstance(other, str):
             return NotImplemented
-        return hmac.compare_digest(self._value.encode(), other.encode())
+        return hmac.compare_digest(self._value.encode("utf-8", "surrogatepass"), other.encode("utf-8", "surrogatepass"))
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
@@ -64,10 +64,13 @@ class Secret:
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not pickled")
 
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled")
+
 
 def redact(text: str) -> str:
     """`text` without any key: neither the known ones nor what looks like one."""
-    for value in _known:
+    for value in sorted(_known, key=len, reverse=True):  # a key may be the beginning of another
         if value in text:
             text = text.replace(value, _MASK)
     return _KEY_PATTERN.sub(_MASK, text)

@@ -27,7 +27,7 @@ from agentdash.text import clean
 _WAIT_S = 10.0
 
 
-@click.command()
+@click.command(short_help="Put failed or cancelled tasks back into the queue.")
 @click.argument("ids", nargs=-1, metavar="[IDS]...")
 @click.option("--failed", is_flag=True, help="All failed tasks.")
 @click.option("--all-failed-with", "text", metavar="TEXT", help="All failed tasks whose error holds TEXT.")
@@ -47,7 +47,7 @@ def requeue(ids: tuple[str, ...], failed: bool, text: str | None, project: Path)
     say(f"{count(moved, 'task')} requeued." if moved else "No failed task matches; nothing was changed.")
 
 
-@click.command()
+@click.command(short_help="Cancel tasks.")
 @click.argument("ids", nargs=-1, required=True, metavar="IDS...")
 @project_option
 def cancel(ids: tuple[str, ...], project: Path) -> None:

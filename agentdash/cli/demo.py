@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from agentdash.cli.options import json_option
+from agentdash.cli.options import json_option, remember_project
 from agentdash.cli.output import tell
 from agentdash.config import Settings
 from agentdash.errors import StoreError, UsageError
@@ -20,12 +20,13 @@ _MODEL = "claude-haiku-4-5"
 _STALL_S = 120.0
 
 
-@click.command()
+@click.command(short_help="A run with made-up tasks, keys and server.")
 @click.option("--tasks", "number", type=click.IntRange(1, 1_000_000), default=60, show_default=True, metavar="N")
 @click.option("--workers", type=click.IntRange(1, 10_000), default=16, show_default=True, metavar="N")
 @click.option("--headless", is_flag=True, help="Progress as plain lines on stderr. (Always so for now.)")
 @json_option
-@click.option("--project", type=click.Path(path_type=Path), metavar="DIR", help="Keep the project here.")
+@click.option("--project", type=click.Path(path_type=Path), metavar="DIR", callback=remember_project,
+              help="Keep the project here.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of the tasks and their failures.")
 def demo(number: int, workers: int, headless: bool, as_json: bool, project: Path | None, seed: int) -> int:
     """Try it: tasks, three keys of two organisations and a server are made up. Needs no key and no network.
@@ -68,7 +69,8 @@ async def _demo(settings: Settings, number: int, seed: int, *, is_kept: bool, as
             APICredential(Secret(key.key), base_url=simulator.base_url, name=key.name) for key in config.keys
         ]
         engine = Engine(settings, credentials=credentials)
-        code = await run_session(engine, [str(tasks)], is_kept=is_kept, as_json=as_json)
+        again = f"agentdash demo --tasks {number} --seed {seed}" if is_kept else None
+        code = await run_session(engine, [str(tasks)], resume=again, as_json=as_json)
     if not is_kept:
         tell("That was a demo: its folder is gone. Keep one, and look at it, with `agentdash demo --project DIR`.")
     return code

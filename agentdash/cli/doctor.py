@@ -30,7 +30,7 @@ class Finding:
 Check = Callable[[Settings], Iterator[Finding]]
 
 
-@click.command()
+@click.command(short_help="Check that all is there that a run needs.")
 @project_option
 @config_option
 @json_option

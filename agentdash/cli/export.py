@@ -26,7 +26,7 @@ _PLAIN = ("state", "attempts", "worker", "credential", "organization", "started_
 _HEADS = ("id", *_PLAIN, "input_tokens", "output_tokens", "cost_usd", "error_type", "error_message", "output")
 
 
-@click.command()
+@click.command(short_help="Write the results as JSON lines or CSV.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write here, not on stdout.")
 @click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
 @project_option

@@ -21,7 +21,7 @@ from agentdash.engine.store.sqlite import DATABASE, STATE_DIR
 from agentdash.text import clean
 
 
-@click.command()
+@click.command(short_help="List the keys, never in full.")
 @project_option
 @config_option
 @json_option

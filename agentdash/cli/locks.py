@@ -15,7 +15,7 @@ from agentdash.engine.status import lock_dict
 from agentdash.errors import StoreError
 
 
-@click.command()
+@click.command(short_help="List the locks; remove stale ones.")
 @click.option("--clean", "clean_up", is_flag=True, help="Remove the lock files that nobody holds.")
 @project_option
 @json_option

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +20,10 @@ class Invocation:
     project: Path = field(default_factory=Path)
 
 
-def _remember_project(context: click.Context, _: click.Parameter, value: Path | None) -> Path | None:
-    if value is not None and isinstance(context.obj, Invocation):
-        context.obj.project = value
+def remember_project(context: click.Context, _: click.Parameter, value: Path | None) -> Path | None:
+    """A callback: tells the outermost boundary which folder's log takes what goes wrong."""
+    if isinstance(context.obj, Invocation):
+        context.obj.project = value or Path(os.environ.get("AGENTDASH_PROJECT") or ".")
     return value
 
 
@@ -29,17 +31,16 @@ def _project(**attributes: Any) -> Callable[[F], F]:
     return click.option(
         "--project",
         metavar="DIR",
-        envvar="AGENTDASH_PROJECT",
         type=click.Path(path_type=Path),
-        callback=_remember_project,
+        callback=remember_project,
         help="The project folder (AGENTDASH_PROJECT; the current one by default).",
         **attributes,
     )
 
 
-project_option = _project(default=".")
+project_option = _project(envvar="AGENTDASH_PROJECT", default=".")
 new_project_option = _project()
-"""None if it was not given: the settings know its places."""
+"""None if it was not given: `load_settings` knows the other places."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON, and nothing else, on stdout.")
 config_option = click.option(

@@ -97,11 +97,9 @@ def amount(number: float) -> str:
     return f"{number:,.0f}"
 
 
-def local_time(timestamp: float | None) -> str:
+def local_time(timestamp: float | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:
     """A moment as the user's clock shows it; `–` for none."""
-    if not timestamp:
-        return "–"
-    return datetime.fromtimestamp(timestamp).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(timestamp).astimezone().strftime(form) if timestamp else "–"
 
 
 def count(number: int, noun: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import sys
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -72,28 +74,31 @@ class Progress:
         open_tasks = status["pending"] + status["running"]
         parts += [f"{open_tasks:,} still to run"] if open_tasks else []
         tell(f"{head} after {duration(elapsed)}: {', '.join(parts)}{speed}.")
-        cost = f", cost ${status['cost_usd']:,.4f}" if status["cost_usd"] else ""
+        cost = f", ${status['cost_usd']:,.4f}" if status["cost_usd"] else ""
         tell(
             f"{count(status['requests'], 'request')}, {status['rate_limited']:,} rate limited,"
             f" {count(status['retries'], 'retry').replace('retrys', 'retries')},"
-            f" tokens {amount(status['input_tokens'])} in and {amount(status['output_tokens'])} out{cost}."
+            f" {amount(status['input_tokens'])} tokens in, {amount(status['output_tokens'])} out{cost}."
         )
         if stall_reason:
             tell(f"Reason: {clean(stall_reason)}.")
+
+    def next_steps(self, status: dict[str, Any], resume: str) -> None:
+        """Where the results are and which command comes next; `resume` goes on with what is left."""
+        where = _project_flag(self._engine.settings.project)
         tell(f"Results: {clean(str(self._engine.settings.results_path))}")
         if status["failed"]:
-            tell(
-                "Look at failures with `agentdash tasks --state failed`; `agentdash requeue --failed` tries them again."
-            )
-        if open_tasks:
-            tell("Nothing is lost: `agentdash run` without files goes on.")
+            tell(f"See what failed with `agentdash tasks --state failed{where}`.")
+            tell(f"`agentdash requeue --failed{where}` puts it back into the queue.")
+        if status["pending"] + status["running"]:
+            tell(f"Nothing is lost: `{resume}{where}` goes on.")
 
     async def _follow(self) -> None:
         told_at = self._clock.monotonic()
         while True:
             await self._clock.sleep(_LIVE_S)
             for text in self._throttle.due(self._clock.monotonic()):
-                self._print(text)
+                self.print(text)
             if self._live is not None:
                 self._live.update(self._engine.snapshot())
             elif self._clock.monotonic() - told_at >= _PLAIN_S:
@@ -104,13 +109,20 @@ class Progress:
         if event.kind in _QUIET_KINDS:
             return
         for text in self._throttle.offer(event.kind, clean(event.text), self._clock.monotonic()):
-            self._print(text)
+            self.print(text)
 
-    def _print(self, text: str) -> None:
+    def print(self, text: str) -> None:
+        """One cleaned line, above the live one if there is one."""
         if self._live is not None:
             self._live.print(text)
         else:
             tell(text)
+
+
+def _project_flag(project: Path) -> str:
+    """What has to be added to a command that is typed here to mean this project."""
+    meant = os.environ.get("AGENTDASH_PROJECT") or "."
+    return "" if project == Path(meant) else f" --project {clean(shlex.quote(str(project)))}"
 
 
 def progress_text(snapshot: Snapshot) -> str:

@@ -15,7 +15,7 @@ from agentdash.errors import UsageError
 _HEADLESS_HELP = "Progress as plain lines on stderr. (Always so for now: the dashboard is not there yet.)"
 
 
-@click.command()
+@click.command(short_help="Add tasks and run until all are finished.")
 @click.argument("sources", nargs=-1, metavar="[TASKS|-]...")
 @new_project_option
 @click.option("--results", type=click.Path(path_type=Path), metavar="FILE", help="Default: results.jsonl in DIR.")
@@ -81,6 +81,8 @@ def _check(settings: Settings, sources: tuple[str, ...]) -> None:
             "The processor `command` is not in this version yet.",
             hint="Use messages, or MODULE:FUNCTION for your own function.",
         )
+    if not settings.allow_network_filesystem:
+        _refuse_network_filesystem(settings.project)
     if sources:
         from agentdash.engine.intake import BadLines, read_tasks
 
@@ -92,3 +94,14 @@ def _check(settings: Settings, sources: tuple[str, ...]) -> None:
             from agentdash.cli.session import no_tasks_error
 
             raise no_tasks_error()
+
+
+def _refuse_network_filesystem(project: Path) -> None:
+    from agentdash.engine import locks
+
+    kind = locks.filesystem_of(project)
+    if locks.is_network_filesystem(kind):
+        raise UsageError(
+            f"{project.absolute()} is on a network filesystem ({kind}), where locks do not hold.",
+            hint="Use a folder on a local disk; or, if one machine only works there, --allow-network-filesystem.",
+        )

@@ -27,11 +27,16 @@ _FORCE_AFTER_S = 2.0
 
 
 async def run_session(
-    engine: Engine, sources: Sequence[str], *, skip_bad: bool = False, is_kept: bool = True, as_json: bool = False
+    engine: Engine,
+    sources: Sequence[str],
+    *,
+    skip_bad: bool = False,
+    as_json: bool = False,
+    resume: str | None = "agentdash run",
 ) -> int:
     """Add the tasks, run the project to its end, tell on stderr; returns the exit code.
 
-    `is_kept`: the project can be looked at afterwards.
+    `resume` is the command that goes on after an interruption; None for a project that is not kept.
     """
     with _Signals() as signals:
         async with engine:
@@ -40,12 +45,14 @@ async def run_session(
                 tell(f"Warning: {clean(note)}")
             await _add(engine, sources, skip_bad=skip_bad)
             async with Progress(engine) as progress:
+                signals.tell = progress.print
                 end = await engine.run(stop_when_stalled=True)
+            signals.tell = tell
             status = engine.status()
             code = _exit_code(end, status, interrupted=signals.received > 0)
             progress.summary(status, code, engine.stall_reason)
-            if is_kept:
-                progress.next_steps(status)
+            if resume is not None:
+                progress.next_steps(status, resume)
     if as_json:
         say_json(status)
     return int(code)
@@ -86,6 +93,7 @@ class _Signals:
 
     def __init__(self) -> None:
         self.received = 0
+        self.tell = tell
         self._engine: Engine | None = None
         self._aborted_at: float | None = None
         self._restore: list[Callable[[], object]] = []
@@ -122,16 +130,16 @@ class _Signals:
         if self._engine is None:
             return
         if self.received == 1:
-            tell("Stopping: running tasks may finish. Press Ctrl+C again to stop at once.")
+            self.tell("Stopping: running tasks may finish. Press Ctrl+C again to stop at once.")
             self._engine.drain()
         elif number != signal.SIGINT:
             return
         elif self._aborted_at is None:
-            tell("Stopping at once: running tasks go back to pending.")
+            self.tell("Stopping at once: running tasks go back to pending.")
             self._aborted_at = time.monotonic()
             self._engine.abort()
         elif time.monotonic() - self._aborted_at > _FORCE_AFTER_S:
             # A function in a thread cannot be stopped. Its task's lock ends with us, and the next run takes it back.
-            tell("Leaving.")
+            self.tell("Leaving.")
             sys.stdout.flush()
             os._exit(int(ExitCode.INTERRUPTED))

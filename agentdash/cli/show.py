@@ -18,7 +18,7 @@ from agentdash.model import Attempt
 from agentdash.text import clean, clean_lines
 
 
-@click.command()
+@click.command(short_help="Show one task with its attempts and answer.")
 @click.argument("task_id", metavar="ID")
 @project_option
 @json_option

@@ -20,8 +20,8 @@ def interruptible_stdin(is_stopping: Callable[[], bool]) -> BinaryIO:
     """Standard input as bytes, whose reading raises `InterruptedRunError` once `is_stopping()`."""
     if sys.stdin is None:
         raise BadInputError("-: standard input is closed")
-    if is_terminal(sys.stdin):
-        tell("Reading tasks from the terminal, one JSON object a line; end with Ctrl+D.")
+    how = " (the terminal: one JSON object a line, Ctrl+D at the end)" if is_terminal(sys.stdin) else ""
+    tell(f"Reading tasks from standard input{how}.")
     try:
         descriptor = sys.stdin.fileno()
     except (OSError, ValueError):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from agentdash.engine.store.base import TaskRecord
 from agentdash.model import TaskState
 from agentdash.text import cell_width, clean, shorten
 
-_ID_CELLS = 28
+_ID_CELLS = 24
 
 
 @click.command()
@@ -27,15 +29,21 @@ _ID_CELLS = 28
 def tasks(states: tuple[str, ...], limit: int, project: Path, as_json: bool) -> None:
     """List the tasks."""
     with open_project(project) as store:
-        room = columns(sys.stdout)
-        if not as_json:
-            say(f"{'id':{_ID_CELLS}}  {'state':9}  try  {'worker':10}  {'finished':19}  error")
-        for record in store.tasks([TaskState(state) for state in states], limit=limit or None):
-            if as_json:
+        found = store.tasks([TaskState(state) for state in states], limit=limit or None)
+        first = next(found, None)  # before the heads: it tells whether the database can be read
+        records = chain(() if first is None else (first,), found)
+        if as_json:
+            for record in records:
                 say_json(task_dict(record))
-            else:
-                line = _line(record)
-                say(line if room is None else shorten(line, room))
+        else:
+            _print_lines(records)
+
+
+def _print_lines(records: Iterable[TaskRecord]) -> None:
+    room = columns(sys.stdout)
+    heads = _columns("id", "state", "try", "worker", "finished", "error")
+    for line in chain((heads,), map(_line, records) if room is None else (_line(r, _ID_CELLS) for r in records)):
+        say(line if room is None else shorten(line, room))
 
 
 def task_dict(record: TaskRecord) -> dict[str, Any]:
@@ -59,10 +67,14 @@ def _iso(timestamp: float | None) -> str | None:
     return isoformat(timestamp) if timestamp else None
 
 
-def _line(record: TaskRecord) -> str:
-    task_id = shorten(clean(record.id), _ID_CELLS) if sys.stdout.isatty() else clean(record.id)
-    task_id += " " * (_ID_CELLS - cell_width(task_id))
+def _line(record: TaskRecord, id_cells: int | None = None) -> str:
     tries = record.attempts + record.service_failures + record.crashes
     error = f"{record.error_type}: {record.error_message}" if record.error_type else ""
-    line = f"{task_id}  {record.state:9}  {tries:3}  {clean(record.worker or '–'):10}  "
-    return (line + f"{local_time(record.finished_at):19}  {clean(error)}").rstrip()
+    task_id = clean(record.id) if id_cells is None else shorten(clean(record.id), id_cells)
+    when = local_time(record.finished_at, "%m-%d %H:%M")
+    return _columns(task_id, record.state, str(tries), clean(record.worker or "–"), when, clean(error))
+
+
+def _columns(task_id: str, state: str, tries: str, worker: str, finished: str, error: str) -> str:
+    padding = " " * (_ID_CELLS - cell_width(task_id))
+    return f"{task_id}{padding}  {state:9}  {tries:>3}  {worker:9}  {finished:11}  {error}".rstrip()

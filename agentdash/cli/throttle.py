@@ -12,6 +12,7 @@ _WINDOW_S = 5.0
 class _Window:
     since: float
     told: int = 0
+    last: str = ""
     hidden: int = 0
 
 
@@ -25,10 +26,11 @@ class Throttle:
         """The lines to tell now that this event has come."""
         lines = self._close(kind) if self._is_over(kind, now) else []
         window = self._windows.setdefault(kind, _Window(now))
-        if window.told >= _BURST:
+        if window.told >= _BURST or text == window.last:
             window.hidden += 1
             return lines
         window.told += 1
+        window.last = text
         return [*lines, text]
 
     def due(self, now: float) -> list[str]:

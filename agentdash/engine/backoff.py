@@ -89,6 +89,7 @@ class ServiceBackoff:
         self._failures_in_a_row = 0
         self._since = 0.0
         self._until = 0.0
+        self._failing: set[int] = set()
         self._limited_in_a_row = 0
         self._limited_since = -math.inf
         self._limited_until = 0.0
@@ -105,9 +106,16 @@ class ServiceBackoff:
         until = max(self._until, self._limited_until)
         return until if until > self._clock.monotonic() else None
 
-    def record_failure(self, sent_at: float, reason: str) -> None:
+    @property
+    def is_down_for_many(self) -> bool:
+        """Whether it is down, and more than one task has met that: then no task is the cause."""
+        return self.is_down and len(self._failing) > 1
+
+    def record_failure(self, sent_at: float, reason: str, task: int = 0) -> None:
         """A request that was sent at `sent_at` (monotonic) met an overloaded, broken or unreachable server."""
         self._failures_in_a_row += 1
+        if len(self._failing) < 2:
+            self._failing.add(task)
         if self._failures_in_a_row < self._threshold or sent_at < self._since:
             return
         self.backoff.record_failure()
@@ -132,6 +140,7 @@ class ServiceBackoff:
     def record_success(self) -> None:
         """The server answered: everybody may go on."""
         self._failures_in_a_row = 0
+        self._failing.clear()
         self._limited_in_a_row = 0
         self.reason = None
         if self.backoff.consecutive_failures:

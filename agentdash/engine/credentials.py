@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from agentdash.secret import Secret
 
 DEFAULT_BASE_URL = "https://api.anthropic.com"
 _NUMBERED = re.compile(r"ANTHROPIC_API_KEY_([1-9]\d{0,3})\Z")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HINT = "Set ANTHROPIC_API_KEY (or ANTHROPIC_API_KEY_1, _2, …), or try `agentdash demo`, which needs none."
 
 
@@ -47,6 +49,9 @@ class APICredential:
         if isinstance(key, str):  # a library user's plain string
             self.api_key = Secret(key)
         self.fingerprint = self.api_key.fingerprint
+        if self.base_url:  # one key at two servers is two credentials
+            named = f"{self.fingerprint} {self.server}".encode("utf-8", "surrogatepass")
+            self.fingerprint = hashlib.sha256(named).hexdigest()[:16]
 
     @property
     def server(self) -> str:
@@ -110,10 +115,10 @@ def require_credentials(loaded: LoadedCredentials) -> tuple[APICredential, ...]:
 
 def _from_environment(environ: Mapping[str, str], suffix: str, name: str) -> APICredential:
     variable = f"ANTHROPIC_API_KEY{suffix}"
-    base_url = environ.get(f"ANTHROPIC_BASE_URL{suffix}") or environ.get("ANTHROPIC_BASE_URL")
+    url_variable = next((v for v in (f"ANTHROPIC_BASE_URL{suffix}", "ANTHROPIC_BASE_URL") if environ.get(v)), "")
     return APICredential(
         _checked_key(environ[variable], variable),
-        base_url=_checked_url(base_url, f"ANTHROPIC_BASE_URL{suffix}"),
+        base_url=_checked_url(environ.get(url_variable), url_variable),
         model=environ.get(f"ANTHROPIC_MODEL{suffix}") or environ.get("ANTHROPIC_MODEL") or None,
         name=name,
     )
@@ -126,6 +131,11 @@ def _configured(entry: Mapping[str, Any], index: int, environ: Mapping[str, str]
         raise CredentialsError(
             f"{where}: `api_key_env` must name the environment variable that holds the key.",
             hint="Keys are never written into the config file.",
+        )
+    if not _VARIABLE.fullmatch(variable):  # not shown: it may well be the key itself
+        raise CredentialsError(
+            f"{where}: `api_key_env` is not the name of an environment variable.",
+            hint="Keys are never written into the config file: name the variable that holds the key.",
         )
     if not environ.get(variable, "").strip():
         raise CredentialsError(f"{where}: the environment variable {variable} is not set.", hint=_HINT)
@@ -158,7 +168,10 @@ def _checked_url(value: str | None, where: str) -> str | None:
         parts = urlsplit(value)
         fine = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
-        fine = False
+        parts, fine = urlsplit(""), False
+    if fine and "@" in parts.netloc:
+        # It would be shown wherever the server is named.
+        raise CredentialsError(f"{where} has a user name or password in it.", hint="Give the key in its own variable.")
     if not fine or any(c.isspace() for c in value):
         raise CredentialsError(f"{where} is not an http or https URL.", hint="For example https://api.anthropic.com")
     return value.rstrip("/")

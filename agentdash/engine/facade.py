@@ -142,6 +142,7 @@ class Engine:
             results=self.results,
             rotation=rotation,
             pool=self.pool,
+            runner=self.runner,
             events=self.events,
             report=self._process_report,
             rate=self._rate,

@@ -64,6 +64,7 @@ _QUOTA_SENTENCE = re.compile(
 _RATE_TEXT = re.compile(r"per[- ](?:second|minute|hour)|rate[- ]limit", re.IGNORECASE)
 _QUOTA_CODE = re.compile(r"quota|spend|credit|billing|usage_limit", re.IGNORECASE)
 _REGAIN = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:(?:T| at |\s)(\d\d):(\d\d)(?::(\d\d))?)?")
+_REGAIN_WORDS = re.compile(r"regain access", re.IGNORECASE)
 _MAX_MESSAGE = 2000
 _MAX_TYPE = 200
 _MAX_RETRY_AFTER_S = 7 * 86400.0
@@ -186,11 +187,10 @@ def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
 def stated_date(message: str) -> float | None:
     """The moment a quota answer states ("regain access on 2026-12-01 at 00:00 UTC"), in seconds since the epoch.
 
-    Of several dates the last one is meant: the others say since when, or of which month.
+    Of several dates the one behind these words is meant: another may say of which month the limit was.
     """
-    found = None
-    for found in _REGAIN.finditer(message):
-        pass
+    words = _REGAIN_WORDS.search(message)
+    found = _REGAIN.search(message, words.start() if words else 0)
     if found is None:
         return None
     year, month, day, hour, minute, second = (int(part or 0) for part in found.groups())

@@ -17,10 +17,10 @@ from agentdash.engine.pool import ParallelSessionManager
 from agentdash.engine.rates import RateMeter
 from agentdash.engine.reaper import Reaper
 from agentdash.engine.rotation import APIRotationState
+from agentdash.engine.runner import TaskRunner
 from agentdash.engine.status import live_processes
 from agentdash.engine.store import ProcessRecord, SqliteTaskStore
 from agentdash.engine.store.results_file import ResultsFile
-from agentdash.errors import AgentdashError
 from agentdash.model import Totals
 
 _TICK_S = 0.5
@@ -43,6 +43,7 @@ class Housekeeping:
         results: ResultsFile,
         rotation: APIRotationState | None,
         pool: ParallelSessionManager,
+        runner: TaskRunner,
         events: EventLog,
         report: Callable[[], Mapping[str, Any]],
         rate: RateMeter,
@@ -58,6 +59,7 @@ class Housekeeping:
         self._results = results
         self._rotation = rotation
         self._pool = pool
+        self._runner = runner
         self._events = events
         self._report = report
         self._rate = rate
@@ -70,13 +72,14 @@ class Housekeeping:
         self._moved_at = clock.monotonic()
         self._finished = -1
         self._version = -1
-        self._saved_totals = (0, 0)
+        self._saved_totals = (0, 0, 0)
 
     async def start(self, *, stop_when_stalled: bool) -> None:
         """Join the project: take over what the store knows, bring lost tasks back, then tick until stopped."""
         self._stop_when_stalled = stop_when_stalled
         self._ticked_at = self._moved_at = self._clock.monotonic()
         self._absorb(first=True)
+        await asyncio.to_thread(self._lock.clean_all_stale_locks, 0)
         found = await self._reaper.sweep(self._manager.running)
         if found:
             self._events.emit("reclaimed", f"{found} tasks of a process that died are pending again")
@@ -91,7 +94,9 @@ class Housekeeping:
             outcome = (await asyncio.gather(self._task, return_exceptions=True))[0]
             self._task = None
             await self._save(leaving=True)
+            await asyncio.to_thread(self._lock.clean_all_stale_locks, 0)
             await asyncio.to_thread(self._results.sync)
+            await asyncio.to_thread(self._lock.clean_all_stale_locks, 0)  # what processes that died here left
             if isinstance(outcome, Exception):
                 raise outcome
 
@@ -106,7 +111,7 @@ class Housekeeping:
             while True:
                 await self._clock.sleep(_TICK_S)
                 await self._tick()
-        except AgentdashError:
+        except Exception:  # whatever it is: without heartbeats and sweeps the run must not go on
             self._pool.drain()
             raise
 
@@ -148,8 +153,9 @@ class Housekeeping:
         elapsed, self._ticked_at = now - self._ticked_at, now
         recoveries = sum(health.total_recoveries for health in self._pool.health_states.values())
         rotations = self._rotation.rotations if self._rotation is not None else 0
-        before, self._saved_totals = self._saved_totals, (recoveries, rotations)
+        before, self._saved_totals = self._saved_totals, (recoveries, rotations, self._runner.abandoned)
         totals = Totals(
+            requests=self._runner.abandoned - before[2],
             recoveries=recoveries - before[0],
             rotations=rotations - before[1],
             elapsed_s=elapsed if self._is_first_process() else 0.0,
@@ -189,7 +195,12 @@ class Housekeeping:
             self._finished, self._moved_at, self.is_stalling = finished, now, False
             return
         readiness = self._rotation.readiness() if self._rotation is not None else None
-        hopeless = readiness is not None and not readiness.usable and readiness.at is None
+        # A date on which a quota ends is worth waiting for if it comes before the patience is over.
+        hopeless = (
+            readiness is not None
+            and not readiness.usable
+            and (readiness.at is None or readiness.at - wall > self._stall_timeout_s)
+        )
         if hopeless and not self._manager.running:
             self._stall("no usable key: " + "; ".join(self._key_troubles()))
         elif now - self._moved_at >= self._stall_timeout_s:

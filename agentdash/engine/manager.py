@@ -128,6 +128,7 @@ class TaskStateManager:
                 return False
             self._by_hand[task.seq] = claimed(task, self.owner, "worker-0", now)
             self._begin(task.seq)
+            self._handed.discard(task.seq)
             task = self._by_hand[task.seq].task
         if not (ends or gives_back):
             return bool(is_started)

@@ -60,8 +60,13 @@ def success(claim: Claim, attempt: Attempt, answer: Answer) -> Settlement:
     )
 
 
-def after_failure(claim: Claim, attempt: Attempt, failure: Failure, policy: RetryPolicy) -> Settlement:
-    """The task failed: back to pending, or failed for good when the counter of that class is full."""
+def after_failure(
+    claim: Claim, attempt: Attempt, failure: Failure, policy: RetryPolicy, *, is_outage: bool = False
+) -> Settlement:
+    """The task failed: back to pending, or failed for good when the counter of that class is full.
+
+    `is_outage`: the server is down for others too, so a failure of the service is not counted against the task.
+    """
     task = claim.task
     attempts, service_failures = task.attempts, task.service_failures
     final, delay = False, 0.0
@@ -69,11 +74,11 @@ def after_failure(claim: Claim, attempt: Attempt, failure: Failure, policy: Retr
         attempts += 1
         final = failure.permanent or attempts >= policy.max_attempts
         delay = policy.delay(attempts)
-    elif failure.failure_class is FailureClass.SERVICE:
+    elif failure.failure_class is FailureClass.SERVICE and not is_outage:
         service_failures += 1
         final = service_failures >= policy.max_service_failures
         delay = policy.delay(service_failures)
-    elif failure.failure_class is FailureClass.OVERLOAD:
+    elif failure.failure_class in (FailureClass.OVERLOAD, FailureClass.SERVICE):
         delay = policy.delay(1)  # the server's own backoff does the waiting
     totals = _RATE_LIMITED if failure.failure_class is FailureClass.LIMITED else _RETRIED
     if final:

@@ -246,8 +246,9 @@ class ParallelSessionManager:
                 self._workers.pop(worker.id, None)
             return
         if isinstance(error, AgentdashError) or worker.restarts >= _MAX_RESTARTS:
-            self._fault = self._fault or error
-            self.events.emit("fault", f"no more tasks are taken: {error}")
+            if self._fault is None:  # the others will meet the same
+                self._fault = error
+                self.events.emit("fault", f"no more tasks are taken: {error}")
             self.drain()
             return
         worker.restarts += 1

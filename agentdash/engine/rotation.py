@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from agentdash.clock import SYSTEM_CLOCK, Clock
 from agentdash.engine.backoff import backoff_delay
 from agentdash.engine.credentials import APICredential, load_credentials
-from agentdash.engine.failures import ErrorFacts, classify
+from agentdash.engine.failures import ErrorFacts, classify, clean_message
 from agentdash.engine.store.base import CredentialRecord
 from agentdash.model import CredentialView, Failure, FailureClass
 
@@ -21,19 +21,24 @@ _ROTATING = frozenset({FailureClass.LIMITED, FailureClass.QUOTA, FailureClass.CR
 _ROTATE_TEXT = re.compile(r"rate[- _]?limit|quota|usage limit|credit balance|invalid[ _].*api[- _]?key", re.IGNORECASE)
 _COOLDOWN_S = 1.0
 _MAX_COOLDOWN_S = 60.0
+_PAST_DATE_S = 60.0
+"""How long a quota is left alone whose stated date is over already: clocks differ, and dates are rounded."""
 
 
 @dataclass(slots=True, eq=False)
 class LimitPool:
     """One limit that several keys may share: an organisation's, or the `limit_group` a user set.
 
-    `cooldown_until` is in seconds since the epoch. After a cooldown one request probes before the others follow.
+    `cooldown_until` is in seconds since the epoch. After a cooldown one request probes before the others follow;
+    requests that were sent before it (`limited_at`, monotonic) are no probes and count no second limit.
     """
 
     name: str
     cooldown_until: float = 0.0
     limited_in_a_row: int = 0
+    limited_at: float = float("-inf")
     probing: bool = False
+    probes: int = 0
     in_flight: int = 0
 
 
@@ -44,6 +49,7 @@ class Lease:
     credential: APICredential
     pool: LimitPool
     sent_at: float
+    is_probe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +89,14 @@ class APIRotationState:
         self._pools: dict[str, LimitPool] = {}
         self._pool_of: dict[str, LimitPool] = {}
         self._saved: dict[str, tuple[int, int]] = {}
+        self._marked_at: dict[str, float] = {}
+        self._shared_active: str | None = None
         self._dirty = True
-        for credential in self.credentials:
+        names: set[str] = set()
+        for number, credential in enumerate(self.credentials, 1):
+            if credential.name in names:  # a library user who named none: pools and the panel go by name
+                credential.name = f"key-{number}" if f"key-{number}" not in names else f"{credential.name} ({number})"
+            names.add(credential.name)
             self._join(credential, f"group {credential.limit_group}" if credential.limit_group else credential.name)
 
     # -- the public pattern ------------------------------------------------------------------------------------------
@@ -112,8 +124,11 @@ class APIRotationState:
             return False
         failed = failed or current
         failed.is_exhausted = True
-        failed.last_error = error_message
-        return self._rotate_from(failed)
+        failed.last_error = clean_message(error_message)
+        self._mark(failed)
+        is_usable = self._rotate_from(failed)
+        self.on_change()
+        return is_usable
 
     # -- leases ------------------------------------------------------------------------------------------------------
     def readiness(self) -> Readiness:
@@ -126,9 +141,11 @@ class APIRotationState:
             ends = [c.exhausted_until for c in self.credentials if c.exhausted_until > now and not c.is_invalid]
             return Readiness(False, min(ends, default=None), "no usable key", usable=False)
         cooling = [pool.cooldown_until for c in usable if (pool := self.pool_of(c)).cooldown_until > now]
+        back = [c.exhausted_until for c in self.credentials if c.exhausted_until > now and not c.is_invalid]
+        at = min([*cooling, *back], default=None)
         if len(cooling) == len(usable):
-            return Readiness(False, min(cooling), "rate limit: every limit pool cools")
-        return Readiness(False, min(cooling, default=None), "first answer of a key that is being tried")
+            return Readiness(False, at, "rate limit: every limit pool cools")
+        return Readiness(False, at, "first answer of a key that is being tried")
 
     def lease(self) -> Lease | None:
         """A lease on the active key if its pool may send, else on the next in rotation order whose pool may."""
@@ -138,15 +155,17 @@ class APIRotationState:
                 pool = self.pool_of(credential)
                 credential.in_flight += 1
                 pool.in_flight += 1
+                pool.probes += pool.probing
                 credential.requests += 1
                 self._dirty = True
-                return Lease(credential, pool, self._clock.monotonic())
+                return Lease(credential, pool, self._clock.monotonic(), pool.probing)
         return None
 
     def release(self, lease: Lease) -> None:
         """Give a lease back, whatever came of it."""
         lease.credential.in_flight -= 1
         lease.pool.in_flight -= 1
+        lease.pool.probes -= lease.is_probe
         self.on_change()
 
     def observe(self, credential: APICredential, organization: str | None) -> None:
@@ -160,9 +179,13 @@ class APIRotationState:
     def succeeded(self, credential: APICredential) -> None:
         """The key was answered: it is good, and its pool has room."""
         pool = self.pool_of(credential)
-        if not credential.proven or pool.probing or pool.limited_in_a_row:
+        is_probing = pool.cooldown_until <= self._clock.now() and (pool.probing or pool.limited_in_a_row)
+        if not credential.proven or is_probing:
+            if credential.is_invalid:
+                self._mark(credential)
             credential.proven, credential.is_invalid = True, False
-            pool.probing, pool.limited_in_a_row = False, 0
+            if is_probing:  # while it cools, an answer is one to a request from before
+                pool.probing, pool.limited_in_a_row = False, 0
             credential.last_error = None
             self._dirty = True
             self.on_change()
@@ -171,7 +194,7 @@ class APIRotationState:
         """React to a failure as the table of `failures` says; returns whether the active key moved."""
         credential = lease.credential
         if failure.failure_class is FailureClass.LIMITED:
-            self._cool(credential, failure)
+            self._cool(lease, failure)
             return False
         if failure.failure_class not in _ROTATING:
             return False
@@ -180,8 +203,8 @@ class APIRotationState:
             credential.is_invalid = True
         else:
             credential.is_exhausted = True
-            credential.exhausted_until = failure.until or self._stated_wait(failure)
-        self._dirty = True
+            credential.exhausted_until = self._stated_end(failure)
+        self._mark(credential)
         before = self.current_index
         self._rotate_from(credential)
         self.on_change()
@@ -203,6 +226,7 @@ class APIRotationState:
                 if name is not None:
                     credential.is_invalid, credential.is_exhausted, credential.exhausted_until = False, False, 0.0
                     credential.proven = credential.proven and credential.last_error is None
+                    self._mark(credential)
                 if credential is not old:
                     self._activate(credential)
                 self.on_change()
@@ -215,7 +239,6 @@ class APIRotationState:
         if not self._dirty:
             return None
         self._dirty = False
-        now = self._clock.now()
         records: list[CredentialRecord] = []
         for c in self.credentials:
             requests, rate_limited = self._saved.get(c.fingerprint, (0, 0))
@@ -226,15 +249,21 @@ class APIRotationState:
             records.append(
                 CredentialRecord(
                     c.fingerprint, c.name, c.organization, pool.name, pool.cooldown_until, state, c.exhausted_until,
-                    c.last_error, *deltas, updated_at=now,
+                    c.last_error, *deltas, updated_at=self._marked_at.get(c.fingerprint, 0.0),
                 )
             )  # fmt: skip
+        # Said only if it was moved here: a process that knows no better must not undo another's rotation.
         current = self.get_current()
-        return records, current.fingerprint if current else None
+        active = current.fingerprint if current is not None else None
+        active, self._shared_active = active if active != self._shared_active else None, active
+        return records, active
 
     def absorb(self, records: Sequence[CredentialRecord], active: str | None, *, trust_marks: bool) -> None:
         """Take over what the store knows: cooldowns and organisations always, marks of refusal only if others are at
-        work now (`trust_marks`): at a fresh start a key that was dead yesterday gets one request to prove itself."""
+        work now (`trust_marks`): at a fresh start a key that was dead yesterday gets one request to prove itself.
+
+        Of two marks the newer one counts, so that a key put right by hand stays so; an active key that was moved here
+        and is not saved yet stays active."""
         now = self._clock.now()
         by_fingerprint = {c.fingerprint: (index, c) for index, c in enumerate(self.credentials)}
         for record in records:
@@ -247,18 +276,41 @@ class APIRotationState:
             if record.cooldown_until > max(pool.cooldown_until, now):
                 pool.cooldown_until = min(record.cooldown_until, now + 7 * 86400)
                 pool.probing = True
-            if record.state == "exhausted" and (trust_marks or record.exhausted_until > now):
-                credential.is_exhausted, credential.exhausted_until = True, record.exhausted_until
-                credential.last_error = record.last_error
-            elif record.state == "invalid" and trust_marks:
-                credential.is_invalid, credential.last_error = True, record.last_error
-        if active in by_fingerprint:
-            index, credential = by_fingerprint[active]
-            if credential.is_usable(now):
-                self.current_index = index
+            self._absorb_mark(credential, record, now, trust_marks=trust_marks)
+        self._absorb_active(active, now)
         current = self.get_current()
         if current is not None and not current.is_usable(now):
             self._rotate_from(current)
+
+    def _absorb_mark(
+        self, credential: APICredential, record: CredentialRecord, now: float, *, trust_marks: bool
+    ) -> None:
+        own = self._marked_at.get(credential.fingerprint, -1.0)
+        if record.updated_at < own:
+            self._dirty = True  # somebody wrote over what we know better
+        if record.updated_at <= own:
+            return
+        if record.state == "exhausted" and (trust_marks or record.exhausted_until > now):
+            credential.is_exhausted, credential.exhausted_until = True, record.exhausted_until
+        elif record.state == "invalid" and trust_marks:
+            credential.is_invalid = True
+        elif record.state == "ready" and own >= 0 and trust_marks:  # put right by hand elsewhere
+            credential.is_invalid, credential.is_exhausted, credential.exhausted_until = False, False, 0.0
+            credential.proven = False
+        else:
+            return
+        credential.last_error = record.last_error
+        self._marked_at[credential.fingerprint] = record.updated_at
+
+    def _absorb_active(self, active: str | None, now: float) -> None:
+        current = self.get_current()
+        if current is None or active is None or active == self._shared_active:
+            return
+        moved_here = self._shared_active is not None and current.fingerprint != self._shared_active
+        self._shared_active = active
+        for index, credential in enumerate(self.credentials):
+            if credential.fingerprint == active and credential.is_usable(now) and not moved_here:
+                self.current_index = index
 
     def views(self) -> tuple[CredentialView, ...]:
         """Every credential as shown; never the key."""
@@ -290,29 +342,40 @@ class APIRotationState:
         pool = self.pool_of(credential)
         if pool.cooldown_until > now:
             return False
-        if not credential.proven:
-            return credential.in_flight == 0
-        return not (pool.probing and pool.in_flight)
+        if not credential.proven and credential.in_flight:
+            return False
+        return not (pool.probing and pool.probes)
 
-    def _cool(self, credential: APICredential, failure: Failure) -> None:
-        pool = self.pool_of(credential)
-        credential.rate_limited += 1
-        pool.limited_in_a_row += 1
-        wait = failure.retry_after
-        if wait is None:
-            wait = backoff_delay(pool.limited_in_a_row, _COOLDOWN_S, _MAX_COOLDOWN_S)
+    def _cool(self, lease: Lease, failure: Failure) -> None:
+        pool = self.pool_of(lease.credential)
+        lease.credential.rate_limited += 1
+        if lease.sent_at > pool.limited_at:  # of many that left together the first one counts
+            pool.limited_in_a_row += 1
+            pool.limited_at = self._clock.monotonic()
+        # None or nothing said: a server that always says "now" is not asked in a circle.
+        wait = failure.retry_after or backoff_delay(pool.limited_in_a_row, _COOLDOWN_S, _MAX_COOLDOWN_S)
         pool.cooldown_until = max(pool.cooldown_until, self._clock.now() + wait)
         pool.probing = True
         self._dirty = True
 
-    def _stated_wait(self, failure: Failure) -> float:
-        return self._clock.now() + failure.retry_after if failure.retry_after else 0.0
+    def _stated_end(self, failure: Failure) -> float:
+        """When a quota is said to be back; 0 if nothing was said."""
+        now = self._clock.now()
+        if failure.until is not None:
+            return max(failure.until, now + _PAST_DATE_S)
+        return now + failure.retry_after if failure.retry_after else 0.0
+
+    def _mark(self, credential: APICredential) -> None:
+        """The credential was found dead, or put right."""
+        self._marked_at[credential.fingerprint] = self._clock.now()
+        self._dirty = True
 
     def _join(self, credential: APICredential, name: str) -> None:
         pool = self._pools.setdefault(name, LimitPool(name))
         old = self._pool_of.get(credential.fingerprint)
         if old is not None:
             pool.cooldown_until = max(pool.cooldown_until, old.cooldown_until)
+            pool.probing = pool.probing or old.probing
         self._pool_of[credential.fingerprint] = pool
 
     def _rotate_from(self, failed: APICredential) -> bool:

@@ -11,7 +11,7 @@ from agentdash.engine.backoff import ServiceBackoff
 from agentdash.engine.events import EventLog
 from agentdash.engine.failures import classify, describe
 from agentdash.engine.health import WorkerHealthState
-from agentdash.engine.policy import RetryPolicy, after_failure, success
+from agentdash.engine.policy import RetryPolicy, after_failure, interrupted, success
 from agentdash.engine.processors.base import ClientSource, Processor, TaskContext, ignore_progress
 from agentdash.engine.rotation import APIRotationState, Lease
 from agentdash.engine.store import Claim, Settlement
@@ -19,7 +19,9 @@ from agentdash.model import Answer, Attempt, Failure, FailureClass, TaskState
 
 _SERVICE_CLASSES = frozenset({FailureClass.OVERLOAD, FailureClass.SERVICE})
 _LOCAL = "local"
+_LOOK_AGAIN_S = 1.0
 DEFAULT_LOCK_TIMEOUT_S = 3600.0
+_LEASE_PATIENCE_S = 2.0
 
 
 class TaskRunner:
@@ -56,13 +58,17 @@ class TaskRunner:
         self.on_service_back: Callable[[], None] = lambda: None
         self.services: dict[str, ServiceBackoff] = {}
         self.last_failure: Failure | None = None
+        self.abandoned = 0
+        """Requests that were given up on the way: their tasks were cancelled, or the run was stopped."""
         self._backoff = (backoff_base_s, backoff_max_s)
         self._clock = clock
         self._lease_freed = asyncio.Event()
 
     async def attempt(self, claim: Claim) -> Settlement:
         """Run the claimed task once and decide how the claim ends."""
-        lease = await self._lease()
+        lease = await self._lease(claim.worker)
+        if lease is None and self.rotation is not None:
+            return interrupted(claim, self._clock.now(), "not sent")
         credential = lease.credential if lease else None
         started = self._clock.now()
         sent_at = self._clock.monotonic()
@@ -82,11 +88,18 @@ class TaskRunner:
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
                 context.cancelled.set()
+                self.abandoned += 1
                 raise
             failure = classify(describe(error, self._clock.now()))
             _observe_error(error, context)
             self._react(claim, lease, failure, sent_at)
-            settlement = after_failure(claim, self._ended(claim, lease, started, failure), failure, self.policy)
+            settlement = after_failure(
+                claim,
+                self._ended(claim, lease, started, failure),
+                failure,
+                self.policy,
+                is_outage=self.service(credential.server if credential else None).is_down_for_many,
+            )
             if settlement.state is TaskState.FAILED:
                 self.events.emit("failed", f"{claim.task.id} failed: {failure.error_type}: {failure.message}")
             return settlement
@@ -114,16 +127,19 @@ class TaskRunner:
 
         A probing worker is held by limits only, not by the backoff of a server that is down.
         """
-        now = self._clock.monotonic()
         if self.rotation is not None:
             readiness = self.rotation.readiness()
             if not readiness.ready:
                 wait = readiness.at - self._clock.now() if readiness.at is not None else float("inf")
-                return now + max(0.0, wait), readiness.reason
+                return self._clock.monotonic() + max(0.0, wait), readiness.reason
+        return self._server_hold(worker, probing=probing)
+
+    def _server_hold(self, worker: str, *, probing: bool) -> tuple[float, str] | None:
+        """The part of `hold_until` that the servers' backoffs have."""
+        servers: list[str | None] = [None]
+        if self.rotation is not None:
             wall = self._clock.now()
-            servers: list[str | None] = [c.server for c in self.rotation.credentials if c.is_usable(wall)]
-        else:
-            servers = [None]
+            servers = [c.server for c in self.rotation.credentials if c.is_usable(wall)]
         services = [self.service(server) for server in dict.fromkeys(servers)]
         starts = [(s, service) for service in services if (s := service.start_for(worker, probing=probing)) is not None]
         if not starts or len(starts) < len(services):
@@ -131,17 +147,37 @@ class TaskRunner:
         start, service = min(starts, key=lambda pair: pair[0])
         return start, service.reason or "the server does not answer"
 
-    async def _lease(self) -> Lease | None:
+    async def wait_for_service(self, worker: str) -> bool:
+        """The gate of a loop without a pool: wait while its server or its keys ask for it."""
+        while (held := self.hold_until(worker)) is not None:
+            await self._clock.sleep(min(max(0.0, held[0] - self._clock.monotonic()), _LOOK_AGAIN_S))
+        return True
+
+    async def _lease(self, worker: str) -> Lease | None:
+        """A lease; None where no credentials are needed, and when none can be had soon.
+
+        Others may have been faster since the gate let the worker through. Then it waits for a moment, but holds no task
+        for the length of a cooldown, nor while no key is left: the gate is where that is waited for and shown. And a
+        server that went down meanwhile is not asked by everybody who stood in line.
+        """
         if self.rotation is None:
             return None
-        while (lease := self.rotation.lease()) is None:
+        lease = self.rotation.lease()
+        gives_up_at = self._clock.now() + _LEASE_PATIENCE_S
+        while lease is None:
             readiness = self.rotation.readiness()
-            wait = None if readiness.at is None else max(0.0, readiness.at - self._clock.now()) + 0.001
+            now = self._clock.now()
+            if not readiness.usable or now >= gives_up_at or (readiness.at or 0.0) > gives_up_at:
+                return None
             try:
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout(min(readiness.at or gives_up_at, gives_up_at) - now + 0.001):
                     await self._lease_freed.wait()
             except TimeoutError:
-                continue
+                pass
+            health = self.health.get(worker)
+            if self._server_hold(worker, probing=health is not None and not health.is_healthy()) is not None:
+                return None
+            lease = self.rotation.lease()
         return lease
 
     def rotation_changed(self) -> None:
@@ -169,10 +205,10 @@ class TaskRunner:
         """Let key, server and worker take their part of a failure, as the table says."""
         self.last_failure = failure
         if failure.failure_class in _SERVICE_CLASSES:
-            self._service_failed(claim.worker, lease, failure, sent_at)
+            self._service_failed(claim, lease, failure, sent_at)
             return
         if lease is None or self.rotation is None:
-            self._react_without_key(claim.worker, failure, sent_at)
+            self._react_without_key(claim, failure, sent_at)
             return
         if failure.failure_class is FailureClass.TASK:
             if failure.status_code is not None:  # the API read the request and refused it: it is well
@@ -183,29 +219,30 @@ class TaskRunner:
         self.rotation.failed(lease, failure)
         if failure.failure_class is FailureClass.LIMITED:
             wait = f" for {failure.retry_after:.0f} s" if failure.retry_after is not None else ""
-            self.events.emit("limited", f"{name} 429, {lease.pool.name} cools{wait}")
+            self.events.emit("limited", f"{name} 429, {_limit_name(lease)} cools{wait}")
         else:
             self.events.emit(failure.failure_class.value, f"{name} out of use: {failure.message}")
         current = self.rotation.get_current()
         if self.rotation.rotations != before and current is not None:
             self.events.emit("rotated", f"active key is now {current.name}")
 
-    def _react_without_key(self, worker: str, failure: Failure, sent_at: float) -> None:
+    def _react_without_key(self, claim: Claim, failure: Failure, sent_at: float) -> None:
         """A user's function brings its own client: there is no pool to cool and no key to rotate, so its limits hold
         all workers, and a key that is refused or used up is a service that does not work."""
         if failure.failure_class is FailureClass.LIMITED:
             self.service().record_limited(sent_at, failure.retry_after)
         elif failure.failure_class is not FailureClass.TASK:
-            self._service_failed(worker, None, failure, sent_at)
+            self._service_failed(claim, None, failure, sent_at)
 
-    def _service_failed(self, worker: str, lease: Lease | None, failure: Failure, sent_at: float) -> None:
+    def _service_failed(self, claim: Claim, lease: Lease | None, failure: Failure, sent_at: float) -> None:
         service = self.service(lease.credential.server if lease else None)
         held = service.until is not None
-        service.record_failure(sent_at, f"{failure.error_type}: {failure.message}")
+        service.record_failure(sent_at, f"{failure.error_type}: {failure.message}", claim.task.seq)
         until = service.until
         if until is not None and not held:
             wait = until - self._clock.monotonic()
             self.events.emit("backoff", f"{failure.error_type}, all workers wait up to {wait:.1f} s")
+        worker = claim.worker
         health = self.health.get(worker)
         if health is None:
             return
@@ -248,6 +285,14 @@ def _is_being_cancelled() -> bool:
     """Whether somebody cancels this task. A `CancelledError` without that is the processor's own exception."""
     this = asyncio.current_task()
     return this is None or this.cancelling() > 0
+
+
+def _limit_name(lease: Lease) -> str:
+    """The limit pool of a lease in a few words."""
+    organization = lease.credential.organization
+    if organization and lease.credential.limit_group is None:
+        return f"organization {organization[:8]}"
+    return lease.pool.name
 
 
 def _observe_error(error: BaseException, context: TaskContext) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol
 
 from agentdash.engine.manager import TaskStateManager
@@ -49,6 +50,8 @@ async def work_stealing_loop(
     passed over. Raises `LockError` and `StoreError` when locking or writing fails: then nothing more may be claimed.
     """
     runner = TaskRunner(FunctionProcessor(processor)) if callable(processor) else processor
+    if gate is None and isinstance(runner, TaskRunner):  # by itself, without a pool: a server that is down is spared
+        gate = partial(runner.wait_for_service, worker_id)
     while gate is None or await gate():
         task = task_manager.get_next_pending_task()
         if task is None:

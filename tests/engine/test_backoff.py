@@ -143,6 +143,19 @@ def test_the_next_failure_after_the_wait_lengthens_it() -> None:
     assert waits[-1] > 60 * 0.85
 
 
+def test_it_is_down_for_many_when_more_than_one_task_has_met_it() -> None:
+    clock = ManualClock()
+    service = shared(clock)
+    for _ in range(10):
+        service.record_failure(clock.monotonic(), "cut", task=1)
+    assert (service.is_down, service.is_down_for_many) == (True, False)
+    service.record_failure(clock.monotonic(), "cut", task=2)
+    assert service.is_down_for_many
+    service.record_success()
+    service.record_failure(clock.monotonic(), "cut", task=3)
+    assert not service.is_down_for_many
+
+
 def test_the_first_answer_frees_everybody() -> None:
     clock = ManualClock()
     service = shared(clock)

@@ -353,7 +353,7 @@ def test_the_wordless_connection_error_names_its_cause() -> None:
     assert "Cannot connect to host" in found.message
 
 
-class Hostile(Exception):
+class HostileError(Exception):
     """Raises wherever it is looked at."""
 
     def __str__(self) -> str:
@@ -375,11 +375,11 @@ class Hostile(Exception):
 
 
 def test_a_hostile_exception_is_classified_all_the_same() -> None:
-    found = failure(Hostile())
-    assert (found.failure_class, found.error_type, found.message) == (TASK, "Hostile", "Hostile")
+    found = failure(HostileError())
+    assert (found.failure_class, found.error_type, found.message) == (TASK, "HostileError", "HostileError")
 
 
-class Odd(Exception):
+class OddError(Exception):
     """Carries whatever a library may put into attributes that we read."""
 
     def __init__(self, status: Any, message: Any, headers: Any, kind: Any) -> None:
@@ -396,7 +396,7 @@ headers = st.one_of(anything, st.dictionaries(st.sampled_from(["retry-after", "d
 
 @given(anything, anything, headers, anything)
 def test_any_exception_gives_a_failure(status: Any, message: Any, header: Any, kind: Any) -> None:
-    found = failure(Odd(status, message, header, kind))
+    found = failure(OddError(status, message, header, kind))
     assert found.message.isprintable()
     assert found.message
     assert found.error_type

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ TASK = Task(1, "t1", {"prompt": "x"}, TaskState.RUNNING, fence=4, attempts=1, se
 ATTEMPT = Attempt(4, "worker-0", "key-1", "org", EPOCH, EPOCH + 2, "x")
 
 
-def claim(**changes: int) -> Claim:
+def claim(**changes: Any) -> Claim:
     return Claim(replace(TASK, **changes), "owner", "worker-0", EPOCH)
 
 

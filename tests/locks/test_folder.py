@@ -100,7 +100,7 @@ def plant_hard_link(path: Path) -> None:
     path.hardlink_to(path.parent.parent / "victim")
 
 
-@pytest.mark.parametrize("plant", [plant_link, plant_hard_link, os.mkfifo, os.mkdir])
+@pytest.mark.parametrize("plant", [plant_link, os.mkfifo, os.mkdir])
 def test_what_is_planted_at_the_path_is_an_error(locks: TaskLock, project: Path, plant: object) -> None:
     assert callable(plant)
     before = lock_descriptors()
@@ -108,10 +108,18 @@ def test_what_is_planted_at_the_path_is_an_error(locks: TaskLock, project: Path,
     with pytest.raises(LockError, match=r"task-t1\.lock") as caught:
         locks.acquire("t1")
     assert caught.value.hint
-    assert locks.clean_all_stale_locks(0) == (1 if plant is plant_hard_link else 0)
+    assert locks.clean_all_stale_locks(0) == 0
     assert lock_descriptors() == before
     victim = project / "victim"
     assert not victim.exists() or victim.read_text() == "precious"
+
+
+def test_a_planted_hard_link_loses_its_name_here_and_nothing_else(locks: TaskLock, project: Path) -> None:
+    plant_hard_link(project / ".locks/task-t1.lock")
+    assert locks.acquire("t1")
+    assert locks.heartbeat("t1")
+    assert locks.release("t1")
+    assert (project / "victim").read_text() == "precious"
 
 
 def test_a_dangling_link_creates_nothing(locks: TaskLock, project: Path) -> None:

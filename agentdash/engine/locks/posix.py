@@ -22,6 +22,7 @@ from agentdash.engine.locks.folder import LockFolder
 from agentdash.engine.locks.forking import GUARD, close_after_fork
 from agentdash.engine.locks.names import check_id, lock_file_name
 from agentdash.engine.locks.record import HeldLock, encode, this_process
+from agentdash.engine.locks.spares import Spare, Spares
 from agentdash.errors import LockError
 from agentdash.model import LockView
 
@@ -51,6 +52,7 @@ class TaskLock:
         self._held: dict[str, HeldLock] = {}
         self._closed = False
         self._clock = clock
+        self._spares = Spares()
         self._folder = LockFolder(project_dir, allow_network_filesystem=allow_network_filesystem)
         close_after_fork(self)
         if create:
@@ -75,6 +77,9 @@ class TaskLock:
             self._folder.prepare()
             name = lock_file_name(task_id, one_case=self._folder.one_case)
             try:
+                spare = self._spares.take()
+                if spare is not None and self._take_with(spare, name, task_id, holder_id, timeout):
+                    return True
                 return self._take(name, task_id, holder_id, timeout)
             except OSError as error:
                 raise lock_error(error, os.path.join(self._folder.path, name)) from error
@@ -159,6 +164,7 @@ class TaskLock:
             self._closed = True
             for task_id in list(self._held):
                 self.release(task_id)
+            self._spares.discard_all(self._folder.fd)
             self._folder.close()
 
     def close_in_child(self) -> None:
@@ -167,6 +173,7 @@ class TaskLock:
         for lock in held.values():
             with suppress(OSError):
                 os.close(lock.fd)
+        self._spares.close_in_child()
         with suppress(OSError):
             self._folder.close()
 
@@ -183,11 +190,16 @@ class TaskLock:
                 continue
             kept = False
             try:
-                if not try_flock(fd):
-                    return False
+                locked = try_flock(fd)
                 found = os.fstat(fd)
                 device, inode = found.st_dev, found.st_ino
-                if self._is_at_path(name, device, inode):
+                in_place = self._is_at_path(name, device, inode)
+                if not locked and in_place:
+                    return False
+                if locked and in_place and found.st_nlink > 1 and stat.S_ISREG(found.st_mode):
+                    # A dead holder's spare, or a link that was planted: never written to, only its name here removed.
+                    os.unlink(name, dir_fd=self._folder.fd)
+                elif locked and in_place:
                     now, pid = self._clock.now(), this_process().pid
                     self._write(fd, name, found, encode(task_id, holder_id, now, timeout))
                     self._held[task_id] = HeldLock(task_id, holder_id, now, timeout, pid, name, fd, device, inode)
@@ -199,30 +211,69 @@ class TaskLock:
             self._folder.refresh()  # the last holder unlinked the file, or the folder was replaced
         return False
 
+    def _take_with(self, spare: Spare, name: str, task_id: str, holder_id: str, timeout: float | None) -> bool:
+        """Give a file at rest, which is held already, the task's name. False: the plain way has to be gone."""
+        folder_fd = self._folder.fd
+        now, pid = self._clock.now(), this_process().pid
+        kept = False
+        try:
+            self._fill(spare.fd, encode(task_id, holder_id, now, timeout))
+            os.link(spare.name, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd, follow_symlinks=False)
+            if self._is_at_path(name, spare.device, spare.inode):
+                held = HeldLock(task_id, holder_id, now, timeout, pid, name, spare.fd, *spare[2:], spare.name)
+                self._held[task_id] = held
+                kept = True
+            else:  # the folder was replaced, or the hidden name
+                os.unlink(name, dir_fd=folder_fd)
+        except FileExistsError:  # locked by somebody, or left by one who died: the plain way tells
+            self._spares.put(spare)
+            return False
+        except OSError as error:
+            if error.errno in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
+                self._spares.forbid()
+        if not kept:
+            self._spares.discard(spare, folder_fd)
+        return kept
+
     def _write(self, fd: int, name: str, found: os.stat_result, data: bytes) -> None:
         if not stat.S_ISREG(found.st_mode):
             raise LockError(f"{self._folder.path}/{name} is not a regular file", hint="Remove it.")
-        if found.st_nlink != 1:
-            raise LockError(f"{self._folder.path}/{name} has {found.st_nlink} hard links", hint="Remove it.")
         try:
             if found.st_mode & 0o077:
                 os.fchmod(fd, 0o600)
-            if os.pwrite(fd, data, 0) != len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if found.st_size > len(data):  # only the holder writes, so the size has not changed
-                os.ftruncate(fd, len(data))
+            self._fill(fd, data, found.st_size)
         except BaseException:
             with suppress(OSError):
                 os.unlink(name, dir_fd=self._folder.fd)
             raise
 
+    @staticmethod
+    def _fill(fd: int, data: bytes, old_size: int | None = None) -> None:
+        """Write the record; only the holder writes, so what is longer than it can be cut without a race."""
+        if os.pwrite(fd, data, 0) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if old_size is None:
+            old_size = os.fstat(fd).st_size
+        if old_size > len(data):
+            os.ftruncate(fd, len(data))
+
     def _let_go(self, held: HeldLock) -> None:
+        resting = False
         try:
             with suppress(OSError):
                 if self._is_in_place(held):
-                    os.unlink(f"{self._folder.path}/{held.name}")
+                    if not held.spare and self._spares.wants_more():
+                        resting = self._spares.adopt(held.name, held.fd, held.device, held.inode, self._folder.fd)
+                    if not resting:
+                        os.unlink(f"{self._folder.path}/{held.name}")
+                    if held.spare:
+                        self._spares.put(Spare(held.spare, held.fd, held.device, held.inode))
+                        resting = True
         finally:
-            unlock_and_close(held.fd)
+            if not resting and held.spare:
+                self._spares.discard(Spare(held.spare, held.fd, held.device, held.inode), self._folder.fd)
+            elif not resting:
+                unlock_and_close(held.fd)
 
     def _is_in_place(self, held: HeldLock) -> bool:
         try:

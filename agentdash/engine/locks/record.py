@@ -40,6 +40,8 @@ class HeldLock(NamedTuple):
     fd: int
     device: int
     inode: int
+    spare: str = ""
+    """The hidden name of its file, where it has one (see `spares`)."""
 
     def view(self, now: float) -> LockView:
         """This lock as shown at `now` (seconds since the epoch): held, or overdue when its time budget is over."""

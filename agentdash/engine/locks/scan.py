@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -15,6 +15,7 @@ from agentdash.engine.locks.folder import LockFolder
 from agentdash.engine.locks.forking import GUARD
 from agentdash.engine.locks.names import is_lock_file, lock_file_name, readable_id
 from agentdash.engine.locks.record import MAX_RECORD_BYTES, decode, is_overdue
+from agentdash.engine.locks.spares import PREFIX
 from agentdash.errors import LockError
 from agentdash.model import LockView
 
@@ -44,7 +45,16 @@ def clean(folder: LockFolder, now: float, max_age: float) -> int:
     for name in _names(folder):
         with _each(folder, name), GUARD:
             removed += _remove_if_free(folder.fd, name, now, max_age) if folder.fd >= 0 else 0
+    for name in _names(folder, is_spare):  # those of processes that died; they name no task and are not counted
+        with _each(folder, name), GUARD:
+            if folder.fd >= 0:
+                _remove_if_free(folder.fd, name, now, 0)
     return removed
+
+
+def is_spare(name: str) -> bool:
+    """Whether a file is a lock file at rest."""
+    return name.startswith(PREFIX)
 
 
 def is_locked(folder: LockFolder, task_id: str) -> bool:
@@ -58,14 +68,14 @@ def is_locked(folder: LockFolder, task_id: str) -> bool:
             return fd is not None and not try_flock(fd, SHARED)
 
 
-def _names(folder: LockFolder) -> Iterator[str]:
+def _names(folder: LockFolder, wanted: Callable[[str], bool] = is_lock_file) -> Iterator[str]:
     with GUARD:
         if folder.current() is None:
             return
     try:
         with os.scandir(folder.path) as entries:
             for entry in entries:
-                if is_lock_file(entry.name):
+                if wanted(entry.name):
                     yield entry.name
     except FileNotFoundError:
         return

@@ -8,6 +8,7 @@ from typing import Any
 
 from agentdash.clock import SYSTEM_CLOCK, Clock
 from agentdash.engine.credentials import APICredential
+from agentdash.engine.pricing import load_prices
 
 _REFRESH_INTERVAL_S = 30.0
 _CLOSE_AFTER_S = 900.0
@@ -34,6 +35,7 @@ class AnthropicClients:
     async def open(self) -> None:
         await asyncio.to_thread(importlib.import_module, "anthropic")
         await asyncio.to_thread(importlib.import_module, "anthropic.resources.messages")
+        await asyncio.to_thread(load_prices)
 
     def client(self, credential: APICredential) -> Any:
         client = self._clients.get(credential.fingerprint)

@@ -18,6 +18,7 @@ from typing import Any
 
 from agentdash.engine.processors.base import TaskContext
 from agentdash.engine.processors.messages import answer_of
+from agentdash.engine.results import to_json
 from agentdash.errors import UsageError
 from agentdash.model import Answer, Task
 
@@ -69,7 +70,7 @@ class FunctionProcessor:
         that the task is not given to another worker while it still runs."""
         if self._threads is None:
             self._threads = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="agentdash-task")
-        job = self._threads.submit(contextvars.copy_context().run, call)
+        job = self._threads.submit(contextvars.copy_context().run, _without_stop_iteration, call)
         future = asyncio.wrap_future(job)
         try:
             return await asyncio.shield(future)
@@ -82,6 +83,14 @@ class FunctionProcessor:
             if not future.cancelled():
                 future.exception()  # nobody else will read it
             raise
+
+
+def _without_stop_iteration(call: Callable[[], Any]) -> Any:
+    """A future cannot carry a StopIteration: whoever waits for it would wait for ever."""
+    try:
+        return call()
+    except StopIteration as error:
+        raise RuntimeError("the function raised StopIteration") from error
 
 
 def load_function(reference: str) -> TaskFunction:
@@ -132,4 +141,12 @@ def _answer(value: Any) -> Answer:
         return Answer()
     if isinstance(value, str):
         return Answer(value, value=value)
-    return Answer(json.dumps(value, ensure_ascii=False, default=repr), value=value)
+    return Answer(_text(value), value=value)
+
+
+def _text(value: Any) -> str:
+    """What a function returned, as text to show: JSON where that is possible."""
+    try:
+        return json.dumps(value, ensure_ascii=False, default=repr)
+    except Exception:  # noqa: BLE001 - a circle, odd keys, a `__repr__` that raises: the answer counts, not its looks
+        return to_json(value)

@@ -67,7 +67,8 @@ def cancel_tasks(transaction: Transaction, request: CancelRequest) -> tuple[int,
     connection = transaction.connection
     ids = _as_json(request.ids)
     rows = connection.execute(
-        "SELECT seq, id, attempts FROM tasks WHERE state = 0 AND id IN (SELECT value FROM json_each(?))", (ids,)
+        "SELECT seq, id, attempts FROM tasks WHERE state = 0 AND id IN (SELECT value FROM json_each(?)) ORDER BY seq",
+        (ids,),
     ).fetchall()
     connection.executemany(
         "UPDATE tasks SET state = 4, fence = fence + 1, finished_at = ?, error_type = NULL, error_message = NULL"

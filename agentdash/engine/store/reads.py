@@ -47,7 +47,10 @@ class SqliteReads:
         return [Ready(seq, task_id, priority, fence) for seq, task_id, priority, fence in rows]
 
     def next_available_at(self, now: float) -> float | None:
-        row = self._one("SELECT min(available_at) FROM tasks WHERE state = 0 AND available_at > ?", now)
+        # `available_at > 0` is what lets SQLite see that the partial index covers the question.
+        row = self._one(
+            "SELECT min(available_at) FROM tasks WHERE state = 0 AND available_at > 0 AND available_at > ?", now
+        )
         return None if row[0] is None else float(row[0])
 
     def load(self, seq: int) -> Task | None:

@@ -30,6 +30,8 @@ CREATE TABLE tasks (
     error_message TEXT
 );
 CREATE INDEX tasks_ready ON tasks (priority DESC, seq) WHERE state = 0;
+-- Those that wait for a retry: few, and asked for their first whenever workers idle.
+CREATE INDEX tasks_waiting ON tasks (available_at) WHERE state = 0 AND available_at > 0;
 CREATE INDEX tasks_running ON tasks (owner) WHERE state = 1;
 CREATE INDEX tasks_failed ON tasks (seq) WHERE state = 3;
 CREATE INDEX tasks_cancelled ON tasks (seq) WHERE state = 4;
@@ -130,9 +132,16 @@ def migrate(connection: sqlite3.Connection, where: str) -> None:
 
 def check_version(connection: sqlite3.Connection, where: str) -> int:
     """The database's version. Writes nothing; raises `StoreError` for one of a newer version or of another program."""
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    application: int = connection.execute("PRAGMA application_id").fetchone()[0]
-    tables: int = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    alone = not connection.in_transaction
+    if alone:
+        connection.execute("BEGIN")  # one moment for all three: another process may be making the tables
+    try:
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        application: int = connection.execute("PRAGMA application_id").fetchone()[0]
+        tables: int = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    finally:
+        if alone and connection.in_transaction:
+            connection.execute("ROLLBACK")
     if tables and application != APPLICATION_ID:
         raise StoreError(
             f"{where} is an SQLite database of another program.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -179,10 +180,22 @@ def prepare_folder(folder: Path, *, create: bool) -> None:
                 folder.chmod(0o700)
 
 
+def _make_file(path: Path) -> None:
+    """Make the file, for its owner only: SQLite gives the WAL files the mode of the database file.
+
+    A file that is there is not opened, ever: closing it would drop every POSIX lock this process has on it, those of
+    its SQLite connections too. Another process would then take itself for the last one and delete the WAL under us.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600))
+    except FileExistsError:
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path)) from None
+
+
 def _open(path: Path) -> sqlite3.Connection:
     try:
-        # SQLite gives the WAL files the mode of the database file, which must exist for that.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600))
+        _make_file(path)
         connection = sqlite3.connect(path, timeout=0.25, isolation_level=None, check_same_thread=False)
     except OSError as error:
         raise StoreError(

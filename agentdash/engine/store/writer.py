@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from agentdash.engine.store.base import check_transition
 from agentdash.engine.store.codes import STATE_COLUMNS
 from agentdash.engine.waiting import Write
 from agentdash.errors import StoreError, StoreWriteError
@@ -42,8 +43,12 @@ class Transaction:
     totals: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def move(self, before: TaskState | None, after: TaskState, number: int = 1) -> None:
-        """Count `number` tasks that went from one state to another (None: they are new)."""
+        """Count `number` tasks that went from one state to another (None: they are new).
+
+        Raises `TransitionError` for a change that the table does not hold.
+        """
         if before is not None:
+            check_transition(before, after)
             self.counts[before.value] -= number
         self.counts[after.value] += number
 

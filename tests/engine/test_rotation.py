@@ -1,0 +1,371 @@
+"""Leases, limit pools, cooldowns and rotation."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentdash import APICredential, APIRotationState
+from agentdash.model import Failure, FailureClass
+from agentdash.secret import Secret
+from tests.support.keys import CREDENTIAL, OVERLOAD, QUOTA, Keys, limited, quota
+from tests.support.virtual_loop import EPOCH, ManualClock
+
+
+# -- the public pattern ------------------------------------------------------------------------------------------------
+def test_without_arguments_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY_1", "key-one-aaaaaaaaaaaaa")
+    monkeypatch.setenv("ANTHROPIC_API_KEY_2", "key-two-bbbbbbbbbbbbb")
+    state = APIRotationState()
+    assert [c.name for c in state.credentials] == ["key-1", "key-2"]
+    assert state.current_index == 0
+    current = state.get_current()
+    assert current is not None
+    assert current.api_key == "key-one-aaaaaaaaaaaaa"
+
+
+def test_no_credentials_at_all() -> None:
+    state = APIRotationState([])
+    assert state.get_current() is None
+    assert state.rotate("x") is False
+    assert state.lease() is None
+    assert state.rotate_by_hand() is None
+    assert not state.readiness().usable
+    assert state.take_changes() == ([], None)
+
+
+def test_rotate_takes_the_key_out_and_moves_on() -> None:
+    keys = Keys()
+    assert keys.state.rotate("quota\x1b[31m of sk-ant-abcdefgh123")
+    assert keys.active == "b"
+    assert keys["a"].is_exhausted
+    assert keys["a"].last_error == "quota [31m of [redacted]"
+    assert keys.state.rotate("quota")
+    assert keys.active == "c"
+    assert keys.state.rotate("quota") is False
+    assert keys.changes > 0
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "expected"),
+    [
+        (429, "rate limit", True),
+        (401, "no", True),
+        (402, "no", True),
+        (403, "no", True),
+        (400, "Your credit balance is too low", True),
+        (400, "prompt is too long", False),
+        (413, "too large", False),
+        (500, "no", False),
+        (503, "no", False),
+        (529, "overloaded", False),
+        (None, "rate_limit_error", True),
+        (None, "You exceeded your quota", True),
+        (None, "invalid x-api-key", True),
+        (None, "invalid_api_key", True),
+        (None, "Connection error.", False),
+        (None, "", False),
+    ],
+)
+def test_should_rotate(status: int | None, text: str, expected: bool) -> None:
+    assert Keys().state.should_rotate(status, text) is expected
+
+
+def test_credentials_that_were_given_no_names_are_told_apart() -> None:
+    """They must not share a pool because they share a name."""
+    clock = ManualClock()
+    state = APIRotationState([APICredential(Secret(f"plain-key-number-{n}")) for n in range(3)], clock=clock)
+    assert [c.name for c in state.credentials] == ["key-1", "key-2", "key-3"]
+    assert len({id(state.pool_of(c)) for c in state.credentials}) == 3
+
+
+# -- order -------------------------------------------------------------------------------------------------------------
+def test_the_active_key_is_preferred_and_the_next_ones_serve_while_it_cools() -> None:
+    keys = Keys()
+    assert keys.next() == "a"
+    keys.meet(limited(30), "a")
+    assert keys.active == "a"  # a limit moves nothing
+    keys.clock.time += 1
+    assert keys.next() == "b"
+    keys.meet(limited(10), "b")
+    assert keys.next() == "c"
+    keys.meet(limited(20), "c")
+    assert keys.next() is None
+    readiness = keys.state.readiness()
+    assert (readiness.ready, readiness.at) == (False, keys.clock.time + 10)
+    keys.clock.time += 10
+    assert keys.next() == "b"
+    keys.clock.time += 19
+    assert keys.next() == "a"
+
+
+def test_no_key_is_skipped_when_another_is_exhausted() -> None:
+    """The first sketch indexed into a filtered list."""
+    keys = Keys("abcde")
+    keys.state.rotate("x", failed=keys["b"])
+    assert keys.active == "a"
+    met = ["a"]
+    for _ in range(3):
+        keys.state.rotate("x")
+        met.append(keys.active)
+    assert met == ["a", "c", "d", "e"]
+
+
+def test_rotation_goes_round() -> None:
+    keys = Keys()
+    keys.state.rotate_by_hand("c")
+    keys.state.rotate("x")
+    assert keys.active == "a"
+
+
+# -- failures ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("failure", [CREDENTIAL, QUOTA])
+def test_many_that_fail_on_one_key_rotate_once(failure: Failure) -> None:
+    keys = Keys()
+    leases = [keys.lease() for _ in range(10)]
+    moved = [keys.state.failed(lease, failure) for lease in leases]
+    assert moved == [True] + [False] * 9
+    assert (keys.active, keys.state.rotations) == ("b", 1)
+    for lease in leases:
+        keys.state.release(lease)
+
+
+def test_many_that_rotate_by_hand_of_the_library_rotate_once() -> None:
+    keys = Keys()
+    failed = keys["a"]
+    assert [keys.state.rotate("x", failed=failed) for _ in range(5)] == [True] * 5
+    assert (keys.active, keys.state.rotations) == ("b", 1)
+
+
+@pytest.mark.parametrize("kind", [FailureClass.OVERLOAD, FailureClass.SERVICE, FailureClass.TASK])
+def test_what_is_not_the_keys_fault_never_rotates(kind: FailureClass) -> None:
+    keys = Keys()
+    assert keys.meet(Failure(kind, "x", "y")) is False
+    assert (keys.active, keys.next(), keys["a"].last_error) == ("a", "a", None)
+
+
+def test_a_refused_key_is_not_asked_again() -> None:
+    keys = Keys("ab")
+    keys.meet(CREDENTIAL)
+    keys.clock.time += 1e6
+    assert keys.next() == "b"
+    assert [view.state for view in keys.state.views()] == ["invalid", "ready"]
+
+
+def test_exhausted_until_the_date_comes() -> None:
+    keys = Keys("ab")
+    keys.meet(quota(EPOCH + 3600), "a")
+    keys.meet(quota(EPOCH + 7200), "b")
+    readiness = keys.state.readiness()
+    assert (readiness.usable, readiness.at, readiness.reason) == (False, EPOCH + 3600, "no usable key")
+    keys.clock.time = EPOCH + 3600
+    assert keys.next() == "a"
+    assert keys.state.views()[0].state == "ready"
+    assert keys.state.views()[1].cooldown_until == EPOCH + 7200
+
+
+def test_a_quota_without_a_date_waits_as_long_as_the_header_says_or_for_a_hand() -> None:
+    keys = Keys("ab")
+    keys.meet(Failure(FailureClass.QUOTA, "x", "y", retry_after=100.0), "a")
+    keys.meet(QUOTA, "b")
+    assert keys.state.readiness().at == EPOCH + 100
+    keys.clock.time += 100
+    assert keys.next() == "a"
+    keys.meet(QUOTA, "a")
+    readiness = keys.state.readiness()
+    assert (readiness.usable, readiness.at) == (False, None)
+
+
+@pytest.mark.parametrize("until", [EPOCH - 5, EPOCH, EPOCH - 86400 * 365])
+def test_a_stated_date_in_the_past_does_not_make_a_circle(until: float) -> None:
+    keys = Keys("a")
+    asked = 0
+    while keys.clock.time < EPOCH + 3600:
+        lease = keys.state.lease()
+        if lease is not None:
+            asked += 1
+            keys.state.failed(lease, quota(until))
+            keys.state.release(lease)
+        keys.clock.time += 0.5
+    assert 50 <= asked <= 61
+
+
+def test_a_key_that_comes_back_is_not_waited_for_behind_a_longer_cooldown() -> None:
+    keys = Keys("ab")
+    keys.meet(quota(EPOCH + 60), "a")
+    keys.meet(limited(3600), "b")
+    assert keys.state.readiness().at == EPOCH + 60
+
+
+# -- cooldowns ---------------------------------------------------------------------------------------------------------
+def test_the_latest_deadline_wins() -> None:
+    keys = Keys("a")
+    first, second = keys.lease(), keys.lease()
+    keys.state.failed(first, limited(60))
+    keys.clock.time += 1
+    keys.state.failed(second, limited(5))
+    assert keys.state.readiness().at == EPOCH + 60
+    keys.state.failed(second, limited(80))
+    assert keys.state.readiness().at == EPOCH + 81
+
+
+def test_after_a_cooldown_one_request_probes() -> None:
+    keys = Keys("a")
+    keys.meet(limited(10))
+    keys.clock.time += 10
+    probe = keys.lease()
+    assert keys.state.lease() is None
+    keys.state.succeeded(probe.credential)
+    assert keys.next() == "a"
+
+
+def test_a_long_request_from_before_holds_up_no_probe() -> None:
+    keys = Keys("a")
+    long_one, other = keys.lease(), keys.lease()
+    keys.clock.time += 1
+    keys.state.failed(other, limited(10))
+    keys.state.release(other)
+    keys.clock.time += 10
+    probe = keys.lease()
+    assert keys.state.lease() is None
+    keys.state.release(probe)
+    keys.state.release(long_one)
+
+
+def test_an_answer_to_a_request_from_before_is_no_proof_of_room() -> None:
+    keys = Keys("a")
+    early, other = keys.lease(), keys.lease()
+    keys.state.failed(other, limited(10))
+    keys.state.succeeded(early.credential)
+    keys.state.release(early)
+    keys.state.release(other)
+    keys.clock.time += 10
+    probe = keys.lease()
+    assert keys.state.lease() is None
+    keys.state.release(probe)
+
+
+@pytest.mark.parametrize("said", [None, 0.0])
+def test_a_429_that_says_nothing_backs_off_and_a_wave_counts_once(said: float | None) -> None:
+    keys = Keys("a")
+    wave = [keys.lease() for _ in range(64)]
+    keys.clock.time += 0.1
+    waits = []
+    for lease in wave:
+        keys.state.failed(lease, limited(said))
+        keys.state.release(lease)
+    for _ in range(8):
+        at = keys.state.readiness().at
+        assert at is not None
+        waits.append(round(at - keys.clock.time, 3))
+        keys.clock.time = at
+        keys.meet(limited(said))
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
+def test_keys_of_one_organisation_share_a_pool() -> None:
+    keys = Keys("abc")
+    for name in "ab":
+        keys.state.observe(keys[name], "org-1")
+    keys.state.observe(keys["c"], "org-2")
+    assert keys.state.pool_of(keys["a"]) is keys.state.pool_of(keys["b"])
+    keys.meet(limited(30), "a")
+    assert keys.next() == "c"
+    assert [view.state for view in keys.state.views()] == ["cooling", "cooling", "ready"]
+
+
+def test_a_cooldown_moves_along_when_the_organisation_becomes_known() -> None:
+    keys = Keys("ab")
+    keys.meet(limited(30), "a")
+    for name in "ab":
+        keys.state.observe(keys[name], "org-1")
+    assert keys.next() is None
+    keys.clock.time += 30
+    assert keys.next() == "a"
+
+
+def test_a_limit_group_of_the_users_own_stays() -> None:
+    clock = ManualClock()
+    credentials = [APICredential(Secret(f"key-of-group-{n}"), name=f"k{n}", limit_group="g") for n in range(2)]
+    state = APIRotationState(credentials, clock=clock)
+    state.observe(credentials[0], "org-1")
+    assert state.pool_of(credentials[0]) is state.pool_of(credentials[1])
+
+
+def test_one_organisations_name_at_two_servers_is_two() -> None:
+    one = APICredential(Secret("key-of-server-one"), base_url="https://one.example", name="a")
+    two = APICredential(Secret("key-of-server-one"), base_url="https://two.example", name="b")
+    state = APIRotationState([one, two], clock=ManualClock())
+    for credential in (one, two):
+        state.observe(credential, "org-1")
+    assert state.pool_of(one) is not state.pool_of(two)
+
+
+# -- canaries ----------------------------------------------------------------------------------------------------------
+def test_a_dead_key_is_asked_once_before_its_first_answer() -> None:
+    keys = Keys("ab", proven=False)
+    first, second = keys.lease(), keys.lease()
+    assert [first.credential.name, second.credential.name] == ["a", "b"]
+    for _ in range(62):
+        assert keys.state.lease() is None
+    readiness = keys.state.readiness()
+    assert (readiness.ready, readiness.usable, readiness.at) == (False, True, None)
+    keys.state.failed(first, CREDENTIAL)
+    keys.state.release(first)
+    assert keys.state.lease() is None
+    keys.state.succeeded(second.credential)
+    assert [keys.lease().credential.name for _ in range(5)] == ["b"] * 5
+    assert keys["a"].requests == 1
+
+
+def test_a_first_answer_that_tells_nothing_leaves_one_at_a_time() -> None:
+    keys = Keys("a", proven=False)
+    for _ in range(3):
+        lease = keys.lease()
+        assert keys.state.lease() is None
+        keys.state.failed(lease, OVERLOAD)
+        keys.state.release(lease)
+
+
+def test_a_key_not_yet_proven_does_not_break_its_pools_probe() -> None:
+    keys = Keys("ab")
+    for name in "ab":
+        keys.state.observe(keys[name], "org-1")
+    keys["b"].proven = False
+    keys.meet(limited(10))
+    keys.clock.time += 10
+    keys.lease()
+    assert keys.state.lease() is None
+
+
+# -- by hand -----------------------------------------------------------------------------------------------------------
+def test_by_hand_to_the_next_and_to_a_named_one() -> None:
+    keys = Keys()
+    assert keys.state.rotate_by_hand() == ("a", "b")
+    assert keys.state.rotate_by_hand("a") == ("b", "a")
+    assert keys.state.rotate_by_hand("nobody") is None
+    assert keys.active == "a"
+    running = keys.lease()
+    keys.state.rotate_by_hand("c")
+    assert keys.next() == "c"
+    keys.state.release(running)
+    assert running.credential.name == "a"
+
+
+def test_by_hand_passes_over_dead_keys_unless_named() -> None:
+    keys = Keys()
+    keys.meet(CREDENTIAL, "a")
+    keys.meet(QUOTA, "b")
+    assert keys.active == "c"
+    assert keys.state.rotate_by_hand() == ("c", "c")
+    assert keys.state.rotate_by_hand("a") == ("c", "a")
+    first = keys.lease()
+    assert first.credential.name == "a"
+    assert keys.lease().credential.name == "c"  # a has to prove itself again, one request at a time
+
+
+def test_by_hand_with_one_key() -> None:
+    keys = Keys("a")
+    keys.meet(CREDENTIAL)
+    assert keys.state.rotate_by_hand() is None
+    assert keys.state.rotate_by_hand("a") == ("a", "a")
+    assert keys.next() == "a"

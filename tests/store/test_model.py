@@ -1,0 +1,200 @@
+"""Any order of calls: both forms of the store against a model of a few lines."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, initialize, invariant, multiple, rule
+
+from agentdash.engine.store import Claim, MemoryTaskStore, SqliteTaskStore, claimed
+from agentdash.engine.store.base import REQUEUEABLE
+from agentdash.model import FINISHED_STATES, TaskState
+from tests.support.stored import NOW, Store, check, end, spec
+
+T = TypeVar("T")
+IDS = [f"t{n}" for n in range(4)]
+ids = st.sampled_from(IDS)
+some_ids = st.lists(ids, max_size=3)
+ends = st.sampled_from([TaskState.PENDING, TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED])
+
+
+@dataclass
+class Model:
+    """One task as it ought to be."""
+
+    state: TaskState = TaskState.PENDING
+    fence: int = 0
+    attempts: int = 0
+    available_at: float = 0.0
+    asked: bool = False
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Claims, settlements in and out of time, requeues, cancellations, and time that passes."""
+
+    claims: Bundle[Claim] = Bundle("claims")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.folder = Path(tempfile.mkdtemp())
+        self.store = self.make()
+        self.now = NOW
+        self.model: dict[str, Model] = {}
+        self.settled = 0
+
+    def make(self) -> Store:
+        raise NotImplementedError
+
+    def wait(self, call: Awaitable[T]) -> T:
+        async def run() -> T:
+            return await call
+
+        return self.runner.run(run())
+
+    def teardown(self) -> None:
+        self.wait(self.store.close())
+        self.runner.close()
+        shutil.rmtree(self.folder)
+
+    @initialize(priorities=st.lists(st.integers(-1, 1), min_size=len(IDS), max_size=len(IDS)))
+    def add(self, priorities: list[int]) -> None:
+        lines = [spec(task_id, priority=priority) for task_id, priority in zip(IDS, priorities, strict=True)]
+        self.wait(self.store.add(lines))
+        self.priority = dict(zip(IDS, priorities, strict=True))
+        self.model = {task_id: Model() for task_id in IDS}
+
+    @rule(target=claims, number=st.integers(1, 3))
+    def claim_what_is_ready(self, number: int) -> MultipleResults[Claim]:
+        found = []
+        for ready in self.store.ready(number, self.now):
+            task = self.store.load(ready.seq)
+            assert task is not None
+            assert task.fence == ready.fence
+            assert self.wait(self.later_claim(task.id))
+            found.append(claimed(task, "me", "w1", self.now))
+            model = self.model[task.id]
+            model.state, model.fence, model.asked = TaskState.RUNNING, model.fence + 1, False
+        return multiple(*found)
+
+    async def later_claim(self, task_id: str) -> bool:
+        record = self.store.find(task_id)
+        assert record is not None
+        task = self.store.load(record.seq)
+        assert task is not None
+        return await self.store.claim(task, "me", "w1", self.now)
+
+    @rule(task_id=ids)
+    def claim_what_may_not_be(self, task_id: str) -> None:
+        if self.model[task_id].state is not TaskState.PENDING:
+            assert not self.wait(self.later_claim(task_id))
+
+    @rule(held=claims, state=ends, attempts=st.integers(0, 3), delay=st.sampled_from([0.0, 1.0, 5.0]))
+    def settle(self, held: Claim, state: TaskState, attempts: int, delay: float) -> None:
+        """Each claim stays in the bundle: most settlements come twice or too late."""
+
+        async def settle() -> bool:
+            at = self.now + delay if state is TaskState.PENDING else 0.0
+            return await self.store.settle(held, end(held, state, attempts=attempts, available_at=at))
+
+        model = self.model[held.task.id]
+        holds = model.state is TaskState.RUNNING and model.fence == held.task.fence
+        assert self.wait(settle()) == holds
+        if holds:
+            model.state, model.attempts, model.asked = state, attempts, False
+            model.available_at = self.now + delay if state is TaskState.PENDING else 0.0
+            self.settled += 1
+
+    @rule(delay=st.sampled_from([0.0, 1.0]))
+    def reap(self, delay: float) -> None:
+        for row in self.store.running():
+            settlement = end(row, TaskState.PENDING, attempts=0, available_at=self.now + delay, crashes=1)
+            assert self.wait(self.store.reclaim(row, settlement))
+            assert not self.wait(self.store.reclaim(row, settlement))
+            self.model[row.id] = Model(fence=row.fence, available_at=self.now + delay)
+            self.settled += 1
+
+    @rule(chosen=st.one_of(st.none(), some_ids))
+    def requeue(self, chosen: list[str] | None) -> None:
+        if chosen is None:
+            moved = [m for m in self.model.values() if m.state is TaskState.FAILED]
+        else:
+            moved = [self.model[task_id] for task_id in set(chosen) if self.model[task_id].state in REQUEUEABLE]
+        assert self.wait(self.store.requeue(chosen)) == len(moved)
+        for model in moved:
+            model.state, model.attempts, model.available_at, model.fence = TaskState.PENDING, 0, 0.0, model.fence + 1
+
+    @rule(chosen=some_ids)
+    def cancel(self, chosen: list[str]) -> None:
+        models = [self.model[task_id] for task_id in set(chosen)]
+        pending = [m for m in models if m.state is TaskState.PENDING]
+        running = [m for m in models if m.state is TaskState.RUNNING]
+        assert self.wait(self.store.cancel(chosen, self.now)) == (len(pending), len(running))
+        for model in pending:
+            model.state, model.fence = TaskState.CANCELLED, model.fence + 1
+        for model in running:
+            model.asked = True
+
+    @rule(seconds=st.sampled_from([0.5, 1.0, 5.0]))
+    def wait_a_while(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule()
+    def add_again(self) -> None:
+        report = self.wait(self.store.add(spec(task_id, priority=0) for task_id in IDS))
+        assert (report.added, report.known) == (0, len(IDS))
+
+    @invariant()
+    def is_as_the_model_says(self) -> None:
+        if not self.model:
+            return
+        check(self.store)
+        states = Counter(m.state for m in self.model.values())
+        assert {state: getattr(self.store.counts(), state.value) for state in TaskState} == {
+            state: states[state] for state in TaskState
+        }
+        for record in self.store.tasks():
+            model = self.model[record.id]
+            task = self.store.load(record.seq)
+            assert task is not None
+            assert (task.state, task.fence, task.attempts) == (model.state, model.fence, model.attempts)
+        lines = [self.store.result(task_id) for task_id in IDS]
+        finished = [json.loads(line)["custom_id"] for line in lines if line is not None]
+        assert finished == [task_id for task_id in IDS if self.model[task_id].state in FINISHED_STATES]
+        assert {r.id: r.cancel_requested for r in self.store.running()} == {
+            task_id: m.asked for task_id, m in self.model.items() if m.state is TaskState.RUNNING
+        }
+        pending = [task_id for task_id in IDS if self.model[task_id].state is TaskState.PENDING]
+        may = [task_id for task_id in pending if self.model[task_id].available_at <= self.now]
+        assert [r.id for r in self.store.ready(10, self.now)] == sorted(may, key=lambda t: (-self.priority[t], t))
+        times = [at for task_id in pending if (at := self.model[task_id].available_at) > self.now]
+        assert self.store.next_available_at(self.now) == min(times, default=None)
+        assert self.store.totals().requests == self.settled
+
+
+class MemoryMachine(StoreMachine):
+    def make(self) -> Store:
+        return MemoryTaskStore()
+
+
+class SqliteMachine(StoreMachine):
+    def make(self) -> Store:
+        return SqliteTaskStore(self.folder)
+
+
+TestMemory = MemoryMachine.TestCase
+TestMemory.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestSqlite = SqliteMachine.TestCase
+TestSqlite.settings = settings(
+    max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)

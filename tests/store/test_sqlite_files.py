@@ -1,0 +1,314 @@
+"""The database as a file: what is refused and left as it was, what modes it has, and how it is brought up to date."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from agentdash.engine.store import SqliteTaskStore, schema
+from agentdash.engine.store.results_file import ResultsFile
+from agentdash.errors import StoreError, StoreWriteError
+from agentdash.model import Counts
+from tests.support.stored import check, run, specs
+
+Mount = Callable[[str], None]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return tmp_path / "project"
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Mount]:
+    """Mount a tmpfs with the given options on the folder (again, to change them)."""
+    mounted = False
+
+    def start(options: str) -> None:
+        nonlocal mounted
+        command = ["mount", "-t", "tmpfs", "-o", options, "none", str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no mounting here: {done.stderr.strip()}")
+        mounted = True
+
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    yield start
+    if mounted:
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+
+def database(project: Path) -> Path:
+    return project / ".agentdash" / "state.db"
+
+
+async def fill(project: Path, number: int = 200) -> None:
+    store = SqliteTaskStore(project)
+    await store.add(specs(number))
+    await run(store, "t1")
+    await store.close()
+
+
+def refuse(project: Path, words: str) -> StoreError:
+    """Opening is refused in these words, and the database is left as it was."""
+    before = database(project).read_bytes()
+    with pytest.raises(StoreError, match=words) as caught:
+        SqliteTaskStore(project)
+    assert database(project).read_bytes() == before
+    assert caught.value.hint
+    return caught.value
+
+
+# -- databases that are refused --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("content", [b"these are no pages\n" * 500, b"\0" * 4096, b"xy"])
+def test_a_file_that_is_no_database(project: Path, content: bytes) -> None:
+    database(project).parent.mkdir(parents=True)
+    database(project).write_bytes(content)
+    refuse(project, "is corrupt")
+
+
+async def test_a_broken_first_page(project: Path) -> None:
+    await fill(project)
+    with database(project).open("r+b") as file:
+        file.seek(100)
+        file.write(b"\xff" * 3000)
+    refuse(project, "is corrupt")
+
+
+async def test_damage_that_shows_later_is_told_as_such(project: Path) -> None:
+    await fill(project)
+    size = database(project).stat().st_size
+    with database(project).open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (size - 4096))
+    before = database(project).read_bytes()
+    store = SqliteTaskStore(project)
+    results = ResultsFile(store, project / "results.jsonl")
+    for read in (store.counts, lambda: store.find("t1"), lambda: list(store.tasks()), results.sync, results.check):
+        with pytest.raises(StoreError, match="is corrupt"):
+            read()
+    with pytest.raises(StoreError, match="is corrupt"):
+        await store.cancel(["t1"], 0)
+    results.close()
+    await store.close()
+    assert database(project).read_bytes() == before
+
+
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+def test_a_database_of_another_program(project: Path, mode: str) -> None:
+    database(project).parent.mkdir(parents=True)
+    with closing(sqlite3.connect(database(project))) as other:
+        other.execute(f"PRAGMA journal_mode = {mode}")
+        other.execute("CREATE TABLE recipes (name TEXT)")
+        other.commit()
+    refuse(project, "of another program")
+    with closing(sqlite3.connect(database(project))) as other:
+        assert other.execute("PRAGMA journal_mode").fetchone() == (mode,)
+
+
+async def test_a_newer_database(project: Path) -> None:
+    await fill(project)
+    with closing(sqlite3.connect(database(project))) as newer:
+        newer.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION + 1}")
+    error = refuse(project, f"newer agentdash .schema {schema.SCHEMA_VERSION + 1}")
+    assert "Upgrade" in (error.hint or "")
+
+
+# -- migration -------------------------------------------------------------------------------------------------------
+async def test_an_older_database_is_brought_up(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await fill(project)
+    new = (
+        "ALTER TABLE tasks ADD COLUMN colour TEXT NOT NULL DEFAULT 'semi;colon';\nCREATE TABLE more (\n  a INTEGER\n);",
+        "INSERT INTO more VALUES (1);\n-- a comment; with a semicolon\nINSERT INTO more VALUES (2);\n",
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS + new)
+        patch.setattr(schema, "SCHEMA_VERSION", schema.SCHEMA_VERSION + 2)
+        for _ in range(2):  # the second time there is nothing to do
+            store = SqliteTaskStore(project)
+            assert store.counts() == Counts(pending=199, succeeded=1)
+            await store.close()
+        with closing(sqlite3.connect(database(project))) as connection:
+            assert connection.execute("SELECT sum(a), count(*) FROM more").fetchone() == (3, 2)
+            assert connection.execute("SELECT DISTINCT colour FROM tasks").fetchall() == [("semi;colon",)]
+            assert connection.execute("PRAGMA user_version").fetchone() == (schema.SCHEMA_VERSION,)
+    refuse(project, "newer agentdash")
+
+
+async def test_a_migration_that_fails_changes_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await fill(project)
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, "CREATE TABLE more (a);", "CREATE TABLE tasks (b);"))
+        patch.setattr(schema, "SCHEMA_VERSION", schema.SCHEMA_VERSION + 2)
+        with pytest.raises(StoreError):
+            SqliteTaskStore(project)
+    with closing(sqlite3.connect(database(project))) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (schema.SCHEMA_VERSION,)
+        assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'more'").fetchone() == (0,)
+    store = SqliteTaskStore(project)
+    check(store)
+    await store.close()
+
+
+async def test_many_who_open_a_new_project_at_once(project: Path) -> None:
+    stores = await asyncio.gather(*(asyncio.to_thread(SqliteTaskStore, project) for _ in range(8)))
+    await stores[0].add(specs(3))
+    assert {store.counts() for store in stores} == {Counts(pending=3)}
+    for store in stores:
+        await store.close()
+
+
+def test_a_database_that_a_crash_left_empty(project: Path) -> None:
+    database(project).parent.mkdir(parents=True)
+    database(project).touch()
+    store = SqliteTaskStore(project, create=False)
+    assert store.counts() == Counts()
+    store.close_and_wait()
+
+
+# -- folders ---------------------------------------------------------------------------------------------------------
+async def test_modes(project: Path) -> None:
+    old = os.umask(0)
+    try:
+        store = SqliteTaskStore(project)
+        results = ResultsFile(store, project / "results.jsonl")
+        await store.add(specs(1))
+        await run(store, "t1")
+        results.sync()
+    finally:
+        os.umask(old)
+    folder = database(project).parent
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    assert modes == dict.fromkeys(("state.db", "state.db-wal", "state.db-shm", "results.lock"), 0o600)
+    assert stat.S_IMODE(results.path.stat().st_mode) == 0o600
+    results.close()
+    await store.close()
+
+
+def test_an_open_folder_is_closed_to_others(project: Path) -> None:
+    folder = database(project).parent
+    folder.mkdir(parents=True)
+    folder.chmod(0o755)
+    SqliteTaskStore(project).close_and_wait()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_in_place_of_the_folder(project: Path, tmp_path: Path, there: bool) -> None:
+    project.mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    if there:
+        elsewhere.mkdir()
+    (project / ".agentdash").symlink_to(elsewhere)
+    with pytest.raises(StoreError):
+        SqliteTaskStore(project)
+    assert not there or list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_folder_of_another_user(project: Path) -> None:
+    folder = database(project).parent
+    folder.mkdir(parents=True)
+    os.chown(folder, 12345, 12345)
+    with pytest.raises(StoreError, match="belongs to another user"):
+        SqliteTaskStore(project)
+    assert list(folder.iterdir()) == []
+
+
+def test_files_in_the_way(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot be written"):
+        SqliteTaskStore(tmp_path / "file" / "project")
+    project.mkdir()
+    (project / ".agentdash").touch()
+    with pytest.raises(StoreError):
+        SqliteTaskStore(project)
+
+
+def test_no_project_there(project: Path) -> None:
+    with pytest.raises(StoreError, match="no agentdash project"):
+        SqliteTaskStore(project, create=False)
+    assert not project.exists()
+
+
+# -- disks -----------------------------------------------------------------------------------------------------------
+async def test_a_read_only_disk(project: Path, mount: Mount) -> None:
+    mount("size=4m")
+    await fill(project)
+    mount("remount,ro")
+    refuse(project, "cannot be opened for writing")
+    with pytest.raises(StoreError, match="cannot be written"):
+        SqliteTaskStore(project.parent / "other")
+
+
+def write_on(path: Path) -> None:
+    with path.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder(project: Path) -> None:
+    project.mkdir(mode=0o500)
+    with pytest.raises(StoreError, match="cannot be written"):
+        SqliteTaskStore(project)
+
+
+async def test_a_disk_that_fills_up(project: Path, mount: Mount) -> None:
+    mount("size=3m")
+    await fill(project)
+    store = SqliteTaskStore(project)
+    filler = project / "filler"
+    with pytest.raises(OSError, match="No space"):
+        write_on(filler)
+    with pytest.raises(StoreWriteError) as caught:
+        await store.add(specs(5000, "more"))
+    assert caught.value.hint
+    assert store.counts() == Counts(pending=199, succeeded=1)
+    filler.unlink()
+    await run(store, "t2")
+    check(store)
+    await store.close()
+
+
+def test_a_disk_that_is_full_from_the_start(project: Path, mount: Mount) -> None:
+    mount("size=16k")
+    with pytest.raises(StoreError) as caught:
+        SqliteTaskStore(project)
+    assert caught.value.hint
+
+
+@pytest.mark.process
+def test_a_limit_on_file_sizes(project: Path) -> None:
+    """As on a full disk, where mounting is not allowed."""
+    code = (
+        "import asyncio, resource, signal, sys\n"
+        "from agentdash.engine.store import SqliteTaskStore\n"
+        "from agentdash.errors import StoreWriteError\n"
+        "from tests.support.stored import specs\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "store = SqliteTaskStore(sys.argv[1])\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))\n"
+        "try:\n"
+        "    asyncio.run(store.add(specs(20_000)))\n"
+        "except StoreWriteError as error:\n"
+        "    print(error.hint)\n"
+    )
+    from tests.support.processes import python, read_line
+
+    with python(code, project) as child:
+        assert read_line(child)
+    store = SqliteTaskStore(project)
+    assert store.counts() == Counts()
+    check(store)
+    store.close_and_wait()
