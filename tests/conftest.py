@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 
 import pytest
 from hypothesis import settings
@@ -11,6 +12,12 @@ from textual import constants
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=50, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.fixture(autouse=True)
+def _same_chances() -> None:
+    """Jitter draws the same in every run of a test."""
+    random.seed(0)
 
 
 @pytest.fixture(autouse=True)

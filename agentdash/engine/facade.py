@@ -23,14 +23,7 @@ from agentdash.engine.log import LOGGER, close_log, open_log
 from agentdash.engine.manager import TaskStateManager
 from agentdash.engine.policy import RetryPolicy
 from agentdash.engine.pool import ParallelSessionManager
-from agentdash.engine.processors import (
-    AnthropicClients,
-    FunctionProcessor,
-    MessagesProcessor,
-    MessagesSettings,
-    Processor,
-    load_function,
-)
+from agentdash.engine.processors import AnthropicClients, Processor, make_processor
 from agentdash.engine.rates import RateMeter
 from agentdash.engine.reaper import Reaper
 from agentdash.engine.rotation import APIRotationState
@@ -38,7 +31,7 @@ from agentdash.engine.runner import TaskRunner
 from agentdash.engine.status import credential_dict, report, worker_dict
 from agentdash.engine.store import AddReport, SqliteTaskStore
 from agentdash.engine.store.results_file import ResultsFile
-from agentdash.errors import InterruptedRunError, UsageError
+from agentdash.errors import InterruptedRunError
 from agentdash.model import Snapshot, TaskSpec
 
 _BUSY_LIMIT_S = 600.0
@@ -217,7 +210,7 @@ class Engine:
         """
         await self.housekeeping.start(stop_when_stalled=stop_when_stalled)
         try:
-            if self._clients is not None and self.store.counts().pending:
+            if self._clients is not None and self.store.counts().unfinished:
                 await self._clients.open()
             if not self._is_stopping:  # a drain that came while the SDK was loaded
                 await self.pool.run(self.manager, self.lock, self.runner)
@@ -337,27 +330,6 @@ class Engine:
             "tasks_per_s": round(self._rate.per_second, 3),
             "workers": [worker_dict(worker, self.clock.monotonic()) for worker in self.pool.views()],
         }
-
-
-def make_processor(settings: Settings) -> Processor:
-    """The processor that the settings name. Raises `UsageError` for one that there is not."""
-    if settings.processor == "messages":
-        return MessagesProcessor(
-            MessagesSettings(
-                model=settings.model,
-                max_tokens=settings.max_tokens,
-                system=settings.system,
-                stream=settings.stream,
-                first_token_timeout_s=settings.first_token_timeout_s,
-                idle_timeout_s=settings.idle_timeout_s,
-                timeout_s=settings.timeout_s,
-            )
-        )
-    if ":" in settings.processor:
-        return FunctionProcessor(load_function(settings.processor), timeout_s=settings.timeout_s)
-    raise UsageError(
-        f"There is no processor {settings.processor!r}.", hint="Use messages, or MODULE:FUNCTION for your own function."
-    )
 
 
 def _source_key(source: str) -> str:

@@ -166,8 +166,16 @@ class Housekeeping:
         await self._store.add_totals(totals)
         if leaving:
             await self._store.drop_process(self._manager.owner)
+            await self._drop_dead_processes()
         else:
             await self._save_process()
+
+    async def _drop_dead_processes(self) -> None:
+        """Forget those that were killed; one that only slept writes itself down again."""
+        live = {process.owner for process in live_processes(self._store, self._clock.now())}
+        for process in self._store.processes():
+            if process.owner not in live:
+                await self._store.drop_process(process.owner)
 
     async def _save_process(self) -> None:
         record = ProcessRecord(

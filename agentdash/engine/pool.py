@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from agentdash.clock import SYSTEM_CLOCK, Clock
 from agentdash.engine.backoff import AdaptiveBackoff
 from agentdash.engine.events import EventLog
 from agentdash.engine.health import WorkerHealthState
+from agentdash.engine.library import NoOtherProcess, task_result
 from agentdash.engine.manager import TaskStateManager
 from agentdash.engine.policy import RetryPolicy
 from agentdash.engine.processors.function import FunctionProcessor, TaskFunction
@@ -18,7 +19,7 @@ from agentdash.engine.runner import TaskRunner
 from agentdash.engine.store import MemoryTaskStore
 from agentdash.engine.worker import Lock, work_stealing_loop
 from agentdash.errors import AgentdashError
-from agentdash.model import Task, TaskState, WorkerView
+from agentdash.model import WorkerView
 
 PARKED_PROBE_S = 60.0
 _MAX_RESTARTS = 5
@@ -96,7 +97,7 @@ class ParallelSessionManager:
             backoff_base_s=base,
             backoff_max_s=most,
         )
-        running = asyncio.create_task(self.run(manager, _NoOtherProcess(), runner), name="agentdash-pool")
+        running = asyncio.create_task(self.run(manager, NoOtherProcess(), runner), name="agentdash-pool")
         parked = asyncio.create_task(self._stop_when_exhausted(running), name="agentdash-exhausted-watch")
         try:
             await running
@@ -104,7 +105,7 @@ class ParallelSessionManager:
             parked.cancel()
             running.cancel()
             await asyncio.gather(running, parked, return_exceptions=True)
-        return [_result(dict_, task, store, runner) for dict_, task in zip(tasks, added, strict=True)]
+        return [task_result(dict_, task, store, runner) for dict_, task in zip(tasks, added, strict=True)]
 
     # -- the engine's way --------------------------------------------------------------------------------------------
     async def run(self, task_manager: TaskStateManager, task_lock: Lock, runner: TaskRunner) -> None:
@@ -330,27 +331,3 @@ class ParallelSessionManager:
             if self.parked and (self._runner is None or self._runner.is_down):
                 self.abort()
                 return
-
-
-class _NoOtherProcess:
-    """The lock of a run in memory: nobody else can hold its tasks."""
-
-    def acquire(self, task_id: str, holder_id: str = "", timeout: float = 0) -> bool:
-        return True
-
-    def release(self, task_id: str, holder_id: str | None = None) -> bool:
-        return True
-
-
-def _result(given: Mapping[str, Any], task: Task, store: MemoryTaskStore, runner: TaskRunner) -> dict[str, Any]:
-    record = store.find(task.id)
-    answer = store.answer(task.seq)
-    if record is not None and record.state is TaskState.SUCCEEDED and answer is not None:
-        return {"task": given, "result": answer.value, "success": True}
-    failure = store.failure(task.seq) or runner.last_failure
-    message = failure.message if failure else "stopped before it ran"
-    result: dict[str, Any] = {"task": given, "error": message, "success": False}
-    exhausted = record is not None and record.service_failures >= runner.policy.max_service_failures
-    if exhausted or (record is not None and record.state is TaskState.PENDING):
-        result["exhausted_recovery"] = True
-    return result

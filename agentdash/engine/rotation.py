@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from agentdash.clock import SYSTEM_CLOCK, Clock
 from agentdash.engine.backoff import backoff_delay
 from agentdash.engine.credentials import APICredential, load_credentials
 from agentdash.engine.failures import ErrorFacts, classify, clean_message
+from agentdash.engine.limits import Lease, LimitPool, Readiness
 from agentdash.engine.store.base import CredentialRecord
 from agentdash.model import CredentialView, Failure, FailureClass
 
@@ -23,46 +23,6 @@ _COOLDOWN_S = 1.0
 _MAX_COOLDOWN_S = 60.0
 _PAST_DATE_S = 60.0
 """How long a quota is left alone whose stated date is over already: clocks differ, and dates are rounded."""
-
-
-@dataclass(slots=True, eq=False)
-class LimitPool:
-    """One limit that several keys may share: an organisation's, or the `limit_group` a user set.
-
-    `cooldown_until` is in seconds since the epoch. After a cooldown one request probes before the others follow;
-    requests that were sent before it (`limited_at`, monotonic) are no probes and count no second limit.
-    """
-
-    name: str
-    cooldown_until: float = 0.0
-    limited_in_a_row: int = 0
-    limited_at: float = float("-inf")
-    probing: bool = False
-    probes: int = 0
-    in_flight: int = 0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Lease:
-    """The right to send one request with a credential; given back with `release`."""
-
-    credential: APICredential
-    pool: LimitPool
-    sent_at: float
-    is_probe: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Readiness:
-    """Whether a lease can be had now; if not, `at` is when the next deadline ends (seconds since the epoch).
-
-    `at` None: only a change (an answer under way, a key put right by hand) can end the wait. `reason` says it in words.
-    """
-
-    ready: bool
-    at: float | None = None
-    reason: str = ""
-    usable: bool = True
 
 
 class APIRotationState:

@@ -11,9 +11,10 @@ from agentdash.engine.backoff import ServiceBackoff
 from agentdash.engine.events import EventLog
 from agentdash.engine.failures import classify, describe
 from agentdash.engine.health import WorkerHealthState
+from agentdash.engine.limits import Lease
 from agentdash.engine.policy import RetryPolicy, after_failure, interrupted, success
 from agentdash.engine.processors.base import ClientSource, Processor, TaskContext, ignore_progress
-from agentdash.engine.rotation import APIRotationState, Lease
+from agentdash.engine.rotation import APIRotationState
 from agentdash.engine.store import Claim, Settlement
 from agentdash.model import Answer, Attempt, Failure, FailureClass, TaskState
 

@@ -152,13 +152,17 @@ def test_keys(agentdash: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("ANTHROPIC_API_KEY_1", "sk-ant-api03-aaaaaaaaaaaa1111")
     monkeypatch.setenv("ANTHROPIC_API_KEY_3", "sk-ant-api03-bbbbbbbbbbbb3333")
     monkeypatch.setenv("ANTHROPIC_BASE_URL_3", "https://me:hidden@gateway.example/v1")
+    refused = agentdash("keys")
+    assert refused.code == 2
+    assert "ANTHROPIC_BASE_URL_3 has a user name or password in it" in refused.err
+    monkeypatch.setenv("ANTHROPIC_BASE_URL_3", "https://gateway.example/v1")
     done = agentdash("keys", "--json")
     assert [(k["name"], k["ends"], k["loaded"]) for k in done.json()] == [
         ("key-1", "…1111", True),
         ("key-3", "…3333", True),
     ]
     assert "ANTHROPIC_API_KEY_2 is not set" in done.err
-    text = done.out + agentdash("keys").out + agentdash("config").out + agentdash("doctor").out
+    text = refused.out + refused.err + done.out + agentdash("keys").out + agentdash("config").out + agentdash("doctor").out
     for secret in ("aaaa", "bbbb", "hidden", "sk-ant"):
         assert secret not in text
     assert not (place / ".agentdash").exists()

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from agentdash.engine.rotation import Lease
+from agentdash.engine.limits import Lease
 from tests.support.keys import CREDENTIAL, OVERLOAD, Keys, limited, quota
 
 

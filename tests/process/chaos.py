@@ -25,6 +25,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -179,39 +180,77 @@ def _start(one: Round, base_url: str) -> subprocess.Popen[bytes]:
         )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class _Kill:
+    """When to kill (seconds after the start), whom, and what then. `in_sync`: when the results file is next seen to
+    grow, so between its growing and the note of how far it has come."""
+
+    at: float
+    both: bool
+    again: bool
+    in_sync: bool
+
+
+class _Players:
+    """The processes of a round, and the kills that are still to come."""
+
+    def __init__(self, one: Round, base_url: str, chance: random.Random, most_kills: int) -> None:
+        self.one = one
+        self.base_url = base_url
+        self.chance = chance
+        self.most_kills = most_kills
+        self.running = [_start(one, base_url), _start(one, base_url)]
+        self.plan = sorted((_plan(chance) for _ in range(min(most_kills, chance.randint(1, 4)))), key=lambda k: k.at)
+        self._size = 0
+
+    def look(self, now: float) -> None:
+        """Kill whom it is time for, and note who ended."""
+        if self.plan and now >= self.plan[0].at and (self._has_grown() or not self.plan[0].in_sync):
+            self._strike(self.plan.pop(0))
+        for process in list(self.running):
+            code = process.poll()
+            if code is not None:
+                self.running.remove(process)
+                if code != 0:
+                    self.one.trouble.append(f"exit code {code}")
+
+    def _has_grown(self) -> bool:
+        try:
+            size = (self.one.project / "results.jsonl").stat().st_size
+        except FileNotFoundError:
+            size = 0
+        before, self._size = self._size, size
+        return size > before > 0
+
+    def _strike(self, kill: _Kill) -> None:
+        self.chance.shuffle(self.running)
+        victims = list(self.running) if kill.both else self.running[:1]
+        for victim in victims[: self.most_kills - len(self.one.kills)]:
+            victim.send_signal(signal.SIGKILL)
+            if victim.wait() == -signal.SIGKILL:  # else it had ended by itself
+                self.one.kills.append(time.monotonic())
+                self.running.remove(victim)
+        while not self.running or (kill.again and len(self.running) < 2):
+            self.running.append(_start(self.one, self.base_url))
+
+
+def _plan(chance: random.Random) -> _Kill:
+    """A quarter falls into the start, when the folder and the database are made; the others into the work."""
+    at = chance.uniform(0.05, 1.0) if chance.random() < 0.25 else chance.uniform(0.8, 4.0)
+    return _Kill(at, chance.random() < 0.25, chance.random() < 0.7, chance.random() < 0.3)
+
+
 def _play(one: Round, base_url: str, chance: random.Random, *, most_kills: int) -> None:
     one.project.mkdir(parents=True)
     lines = (json.dumps({"id": f"t{n}", "prompt": f"Round {one.number}, task {n}"}) for n in range(one.tasks))
     one.source.write_text("".join(f"{line}\n" for line in lines))
     started = time.monotonic()
-    moments = _moments(chance, min(most_kills, chance.randint(1, 4)))
-    running = [_start(one, base_url), _start(one, base_url)]
-    while running:
-        now = time.monotonic() - started
-        if now > ROUND_LIMIT_S:
-            one.trouble.append("the round did not end")
-            break
-        if moments and now >= moments[0][0]:
-            _, both, again = moments.pop(0)
-            for victim in list(running) if both and len(moments) >= 1 else running[:1]:
-                if both:
-                    moments = moments[: max(0, most_kills - len(one.kills) - 1)]
-                victim.send_signal(signal.SIGKILL)
-                if victim.wait() == -signal.SIGKILL:
-                    one.kills.append(time.monotonic())
-                    running.remove(victim)
-                    if again or not running:
-                        running.append(_start(one, base_url))
-            chance.shuffle(running)
-        for process in list(running):
-            code = process.poll()
-            if code is None:
-                continue
-            running.remove(process)
-            if code != 0:
-                one.trouble.append(f"exit code {code}")
+    players = _Players(one, base_url, chance, most_kills)
+    while players.running and time.monotonic() - started < ROUND_LIMIT_S:
+        players.look(time.monotonic() - started)
         time.sleep(0.002)
-    for process in running:
+    for process in players.running:
+        one.trouble.append("the round did not end")
         process.kill()
         process.wait()
     # Once more, alone: it completes what a kill at the very end left undone, and must find nothing else to do.
@@ -224,17 +263,6 @@ def _play(one: Round, base_url: str, chance: random.Random, *, most_kills: int) 
         last.wait()
         one.trouble.append("the last run did not end")
     one.seconds = time.monotonic() - started
-
-
-def _moments(chance: random.Random, number: int) -> list[tuple[float, bool, bool]]:
-    """When to kill (seconds after the start), whether both, and whether to start again at once.
-
-    A quarter falls into the start, when the folder and the database are made; the others into the work.
-    """
-    at: list[float] = []
-    for _ in range(number):
-        at.append(chance.uniform(0.05, 1.0) if chance.random() < 0.25 else chance.uniform(0.8, 4.0))
-    return [(moment, chance.random() < 0.25, chance.random() < 0.7) for moment in sorted(at)]
 
 
 # -- judging ---------------------------------------------------------------------------------------------------------
@@ -304,7 +332,7 @@ def _judge_requests(one: Round, records: list[dict[str, Any]]) -> None:
     for record in records:
         by_prompt[record["prompt"]].append(record)
     for prompt, asked in by_prompt.items():
-        for earlier, later in zip(asked, asked[1:], strict=False):
+        for earlier, later in pairwise(asked):
             ended = earlier["finished_at"]
             if ended is None or later["received_at"] < ended:
                 if not _killed(one, earlier["received_at"], later["received_at"]):

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from agentdash.secret import Secret
 from agentdash.simulator import KeyConfig, Kind, RequestRecord, Simulator
 
 ROOT = Path(__file__).resolve().parents[2]
-During = Callable[[Engine], Awaitable[None]]
+During = Callable[[Engine], Coroutine[None, None, None]]
 
 
 @dataclass(slots=True)
@@ -176,6 +176,13 @@ def check_finished(outcome: Run, project: Path, simulator: Simulator, tasks: int
     check_totals(outcome, simulator)
     check_once(simulator, tasks - failed)
     check_no_locks(project)
+
+
+async def until(condition: Callable[[], bool], within: float = 20.0) -> None:
+    """Look now and then until the condition holds."""
+    async with asyncio.timeout(within):
+        while not condition():  # noqa: ASYNC110 - what is waited for lies in the engine, which tells nobody
+            await asyncio.sleep(0.01)
 
 
 def limited(records: Sequence[RequestRecord] | Any) -> int:

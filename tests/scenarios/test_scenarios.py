@@ -1,4 +1,4 @@
-"""The issue's list of what is to be shown, at a size that fits a test; `python -m tests.scenarios.full` does all of it."""
+"""What the issue asks to be shown, at a size that fits a test; `python -m tests.scenarios.full` does the whole."""
 
 from __future__ import annotations
 
@@ -43,6 +43,10 @@ async def test_two_processes_share_the_work(tmp_path: Path, kill: bool) -> None:
 @pytest.mark.parametrize("how", scenarios.ALL_EXHAUSTED)
 async def test_without_a_usable_key_the_run_stalls_at_once(tmp_path: Path, how: str) -> None:
     await scenarios.all_exhausted(tmp_path, tasks=100, how=how)
+
+
+async def test_a_long_cooldown_holds_no_task_and_stalls_the_run(tmp_path: Path) -> None:
+    await scenarios.long_cooldown(tmp_path, tasks=100)
 
 
 @pytest.mark.process

@@ -10,7 +10,7 @@ import pytest
 from agentdash.engine.facade import End, Engine
 from agentdash.engine.store.results_file import ResultsFile
 from agentdash.simulator import Kind, Latency, Rule, Simulator, SimulatorConfig
-from tests.scenarios.running import check_finished, check_no_locks, check_once, check_results, check_totals, run
+from tests.scenarios.running import check_finished, check_no_locks, check_once, check_results, check_totals, run, until
 
 
 async def test_failed_tasks_requeued_during_the_run_are_run_again(tmp_path: Path) -> None:
@@ -21,8 +21,7 @@ async def test_failed_tasks_requeued_during_the_run_are_run_again(tmp_path: Path
 
         async def requeue(engine: Engine) -> None:
             await simulator.records.wait_until(lambda records: records.total >= 60)
-            while engine.store.counts().failed < 3:
-                await asyncio.sleep(0.01)
+            await until(lambda: engine.store.counts().failed >= 3)
             requeued.append(await engine.requeue())
 
         outcome = await run(tmp_path, simulator.base_url, config.keys, tasks=100, workers=8, during=requeue)
@@ -73,7 +72,7 @@ async def test_a_limit_is_kept_and_the_next_session_does_the_rest(tmp_path: Path
         assert first.counts.succeeded == 25
         assert first.counts.pending == 35
         assert simulator.records.total == 25
-        assert [line["custom_id"] for line in first.results] and len(first.results) == 25
+        assert len(first.results) == 25
         assert {line["custom_id"] for line in first.results} == {f"t{n:05}" for n in range(25)}, "in order"
         second = await run(tmp_path, simulator.base_url, config.keys, workers=8)
         check_finished(second, tmp_path, simulator, 60)
@@ -97,8 +96,7 @@ async def test_pausing_holds_new_tasks_and_resuming_goes_on(tmp_path: Path) -> N
             await simulator.records.wait_until(lambda records: records.total >= 10)
             engine.pause()
             await simulator.records.wait_until(lambda records: records.active == 0)
-            while engine.store.counts().running:
-                await asyncio.sleep(0.01)
+            await until(lambda: engine.store.counts().running == 0)
             before = simulator.records.total
             await asyncio.sleep(0.3)  # in which nothing may happen
             held.append((before, simulator.records.total))

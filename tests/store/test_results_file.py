@@ -234,11 +234,11 @@ def forget(store: SqliteTaskStore) -> None:
     store.run_and_wait(clear)
 
 
-@pytest.mark.parametrize("second", range(1, 12))
+@pytest.mark.parametrize("second", range(1, 8))
 async def test_two_crashes_in_a_row(
     sqlite: SqliteTaskStore, path: Path, open_file: Open, monkeypatch: pytest.MonkeyPatch, second: int
 ) -> None:
-    for first in range(1, 12):
+    for first in range(1, 8):
         await sqlite.add(specs(3))
         await run(sqlite, "t1", TaskState.FAILED)
         await run(sqlite, "t2")

@@ -10,10 +10,12 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agentdash.engine.store import SqliteTaskStore, schema
+from agentdash.engine.store import sqlite as sqlite_module
 from agentdash.engine.store.results_file import ResultsFile
 from agentdash.errors import StoreError, StoreWriteError
 from agentdash.model import Counts
@@ -165,6 +167,25 @@ async def test_many_who_open_a_new_project_at_once(project: Path) -> None:
     assert {store.counts() for store in stores} == {Counts(pending=3)}
     for store in stores:
         await store.close()
+
+
+def test_the_first_switch_to_wal_is_waited_for() -> None:
+    """Two processes that begin a project at once: SQLite refuses one of them on the spot, whatever the timeout."""
+    refusals = 3
+
+    class Refusing(sqlite3.Connection):
+        def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+            nonlocal refusals
+            if refusals:
+                refusals -= 1
+                error = sqlite3.OperationalError("database is locked")
+                error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+                raise error
+            return super().execute(sql, *parameters)
+
+    with closing(sqlite3.connect(":memory:", factory=Refusing)) as connection:
+        sqlite_module._enter_wal(connection)
+    assert refusals == 0
 
 
 def test_a_database_that_a_crash_left_empty(project: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agentdash import APICredential, APIRotationState
-from agentdash.engine.rotation import Lease
+from agentdash.engine.limits import Lease
 from agentdash.model import Failure, FailureClass
 from agentdash.secret import Secret
 from tests.support.virtual_loop import ManualClock

@@ -1,6 +1,7 @@
 """The ways to do a task's work: a Messages request, or the user's own function."""
 
 from agentdash.engine.processors.base import ClientSource, Processor, TaskContext
+from agentdash.engine.processors.choose import make_processor
 from agentdash.engine.processors.clients import AnthropicClients
 from agentdash.engine.processors.function import FunctionProcessor, load_function
 from agentdash.engine.processors.messages import MessagesProcessor, MessagesSettings
@@ -14,4 +15,5 @@ __all__ = [
     "Processor",
     "TaskContext",
     "load_function",
+    "make_processor",
 ]

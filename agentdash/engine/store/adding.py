@@ -32,20 +32,21 @@ def add_batch(transaction: Transaction, requests: Sequence[Addition]) -> list[Ad
 
 def _add(transaction: Transaction, request: Addition) -> AddReport:
     connection = transaction.connection
-    batch = 1 + int(connection.execute("SELECT coalesce(max(batch), 0) FROM tasks").fetchone()[0])
+    batch = _next_batch(connection)
     seq = int(connection.execute("SELECT coalesce(max(seq), 0) FROM tasks").fetchone()[0])
     conflicts = Conflicts()
     added = known = 0
+    all_new = True  # until an id is met twice, looking each one up first would be a third of the work
     stream = iter(request.specs)
     while chunk := list(islice(stream, _CHUNK)):
-        new, seen = _sort_out(connection, chunk, batch, conflicts)
-        rows = [(seq + n, s.id, s.body_hash, batch, s.priority) for n, s in enumerate(new, 1)]
-        connection.executemany("INSERT INTO tasks (seq, id, body_hash, batch, priority) VALUES (?, ?, ?, ?, ?)", rows)
-        connection.executemany(
-            "INSERT INTO bodies (seq, body) VALUES (?, ?)", [(seq + n, s.body) for n, s in enumerate(new, 1)]
-        )
-        # Marks the known ones as met in this file, so that a second line of the same id is a duplicate.
-        connection.executemany("UPDATE tasks SET batch = ? WHERE id = ?", [(batch, s.id) for s in seen])
+        new: list[TaskSpec] = chunk
+        seen: list[TaskSpec] = []
+        all_new = all_new and _insert_new(connection, chunk, seq, batch)
+        if not all_new:
+            new, seen = _sort_out(connection, chunk, batch, conflicts)
+            _insert(connection, new, seq, batch)
+            # Marks the known ones as met in this file, so that a second line of the same id is a duplicate.
+            connection.executemany("UPDATE tasks SET batch = ? WHERE id = ?", [(batch, s.id) for s in seen])
         seq += len(new)
         added += len(new)
         known += len(seen)
@@ -54,6 +55,34 @@ def _add(transaction: Transaction, request: Addition) -> AddReport:
     transaction.move(None, TaskState.PENDING, added)
     connection.executemany("INSERT OR REPLACE INTO sources (path, stamp) VALUES (?, ?)", list(request.sources.items()))
     return AddReport(added, known, conflicts.count, tuple(conflicts.lines))
+
+
+def _next_batch(connection: sqlite3.Connection) -> int:
+    connection.execute("UPDATE totals SET additions = additions + 1")
+    return int(connection.execute("SELECT additions FROM totals").fetchone()[0])
+
+
+def _insert_new(connection: sqlite3.Connection, chunk: Sequence[TaskSpec], seq: int, batch: int) -> bool:
+    """Insert a chunk none of whose ids is known; False, and nothing is inserted, if one is."""
+    connection.execute("SAVEPOINT chunk")
+    try:
+        _insert(connection, chunk, seq, batch)
+    except sqlite3.IntegrityError:
+        connection.execute("ROLLBACK TO chunk")
+        return False
+    finally:
+        connection.execute("RELEASE chunk")
+    return True
+
+
+def _insert(connection: sqlite3.Connection, specs: Sequence[TaskSpec], seq: int, batch: int) -> None:
+    connection.executemany(
+        "INSERT INTO tasks (seq, id, body_hash, batch, priority) VALUES (?, ?, ?, ?, ?)",
+        [(seq + n, s.id, s.body_hash, batch, s.priority) for n, s in enumerate(specs, 1)],
+    )
+    connection.executemany(
+        "INSERT INTO bodies (seq, body) VALUES (?, ?)", [(seq + n, s.body) for n, s in enumerate(specs, 1)]
+    )
 
 
 def _sort_out(

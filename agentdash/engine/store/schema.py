@@ -73,7 +73,8 @@ CREATE TABLE totals (
     input_tokens INTEGER NOT NULL DEFAULT 0,
     output_tokens INTEGER NOT NULL DEFAULT 0,
     cost_usd REAL NOT NULL DEFAULT 0,
-    elapsed_s REAL NOT NULL DEFAULT 0
+    elapsed_s REAL NOT NULL DEFAULT 0,
+    additions INTEGER NOT NULL DEFAULT 0
 );
 INSERT INTO totals (one) VALUES (1);
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple, fields
@@ -32,6 +33,7 @@ from agentdash.model import Task, TaskSpec, Totals
 T = TypeVar("T")
 STATE_DIR = ".agentdash"
 DATABASE = "state.db"
+_OPEN_LIMIT_S = 5.0
 _BUSY_SLICE = "PRAGMA busy_timeout = 250"
 _SAVE_CREDENTIAL = f"""
 INSERT INTO credentials ({", ".join(f.name for f in fields(CredentialRecord))}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -193,6 +195,19 @@ def _make_file(path: Path) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path)) from None
 
 
+def _enter_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL. SQLite does not wait by itself where two that open a new database do this at once."""
+    deadline = time.monotonic() + _OPEN_LIMIT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
 def _open(path: Path) -> sqlite3.Connection:
     try:
         _make_file(path)
@@ -203,9 +218,9 @@ def _open(path: Path) -> sqlite3.Connection:
             hint="Choose another folder with --project, or mend its permissions, mount or free space.",
         ) from None
     try:
-        connection.execute("PRAGMA busy_timeout = 5000")  # another process may be migrating
+        connection.execute(f"PRAGMA busy_timeout = {_OPEN_LIMIT_S * 1000:.0f}")  # another process may be migrating
         check_version(connection, str(path))  # before the first write, of which journal_mode is one
-        connection.execute("PRAGMA journal_mode = WAL")
+        _enter_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -65536")
         connection.execute("PRAGMA temp_store = MEMORY")
