@@ -111,7 +111,8 @@ class TaskStateManager:
         """Change a task by hand: the plain form of claim and settle, for code without an event loop.
 
         `is_started=True` claims it. `is_complete=True` ends it: succeeded, or failed if there is an `error_message`.
-        `is_started=False` gives it back to pending. An `error_message` alone means failed. Returns whether the change
+        A claim by hand holds no lock: `TaskLock` is there for that, and a run on the same project takes a claim without
+        one for a dead owner's. `is_started=False` gives it back to pending. An `error_message` alone means failed. Returns whether the change
         was made (False: somebody else holds the task). Raises `KeyError` for an unknown id and `TransitionError` for
         a change that is not possible.
         """
