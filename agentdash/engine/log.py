@@ -51,4 +51,5 @@ def open_log(state_dir: Path, level: str) -> logging.Handler:
 def close_log(handler: logging.Handler) -> None:
     """Take the handler of `open_log` away again."""
     LOGGER.removeHandler(handler)
+    LOGGER.propagate = not LOGGER.handlers
     handler.close()

@@ -112,9 +112,9 @@ class TaskStateManager:
 
         `is_started=True` claims it. `is_complete=True` ends it: succeeded, or failed if there is an `error_message`.
         A claim by hand holds no lock: `TaskLock` is there for that, and a run on the same project takes a claim without
-        one for a dead owner's. `is_started=False` gives it back to pending. An `error_message` alone means failed. Returns whether the change
-        was made (False: somebody else holds the task). Raises `KeyError` for an unknown id and `TransitionError` for
-        a change that is not possible.
+        one for a dead owner's. `is_started=False` gives it back to pending. An `error_message` alone means failed.
+        Returns whether the change was made (False: somebody else holds the task). Raises `KeyError` for an unknown id
+        and `TransitionError` for a change that is not possible.
         """
         task = self.get_task(task_id)
         if task is None:

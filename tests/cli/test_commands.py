@@ -162,7 +162,8 @@ def test_keys(agentdash: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ("key-3", "…3333", True),
     ]
     assert "ANTHROPIC_API_KEY_2 is not set" in done.err
-    text = refused.out + refused.err + done.out + agentdash("keys").out + agentdash("config").out + agentdash("doctor").out
+    text = refused.out + refused.err + done.out
+    text += agentdash("keys").out + agentdash("config").out + agentdash("doctor").out
     for secret in ("aaaa", "bbbb", "hidden", "sk-ant"):
         assert secret not in text
     assert not (place / ".agentdash").exists()

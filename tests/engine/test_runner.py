@@ -49,9 +49,10 @@ async def test_a_parked_worker_can_be_revived_by_hand() -> None:
 
     bench = Bench(10, body, workers=3)
     running = bench.start()
-    async with asyncio.timeout(3600):
-        while bench.pool.parked < 3:
+    for _ in range(360):  # virtual seconds: how long it takes depends on the jitter
+        if bench.pool.parked < 3:
             await asyncio.sleep(10)
+    assert bench.pool.parked == 3
     down = False
     asked = CLOCK.monotonic()
     assert bench.pool.revive("worker-1") == 1
