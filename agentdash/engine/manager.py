@@ -70,6 +70,7 @@ class TaskStateManager:
         self._clock = clock
         self._limit = limit
         self._begun: set[int] = set()
+        self._open: set[int] = set()  # those of `_begun` that this process has not seen finished
         self._window: deque[Ready] = deque()
         self._filled_at = float("-inf")
         self._look_again_at = float("-inf")
@@ -267,14 +268,18 @@ class TaskStateManager:
     def _limit_is_done(self) -> bool:
         if not self._limit or len(self._begun) < self._limit:
             return False
-        tasks = (self.store.load(seq) for seq in self._begun)
-        return all(task is None or task.state in FINISHED_STATES for task in tasks)
+        for seq in list(self._open):
+            task = self.store.load(seq)
+            if task is None or task.state in FINISHED_STATES:  # elsewhere, or by hand
+                self._open.discard(seq)
+        return not self._open
 
     def _begin(self, seq: int) -> None:
         """A task that was handed out is claimed: what locks are met from now on is another story."""
         self._skipped.pop(seq, None)
         if self._limit:
             self._begun.add(seq)
+            self._open.add(seq)
 
     def _let_go(self, claim: Claim) -> None:
         """Forget a claim, unless another worker here holds the task by a newer one."""
@@ -287,6 +292,8 @@ class TaskStateManager:
     def _settled(self, claim: Claim, settlement: Settlement) -> None:
         self._let_go(claim)
         self.progress += 1
+        if settlement.state is not TaskState.PENDING:
+            self._open.discard(claim.task.seq)
         if self._waiting or settlement.state is TaskState.PENDING:
             self._after_change()
 

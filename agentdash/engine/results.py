@@ -78,7 +78,7 @@ def _line(
     }
     if answer is not None and answer.first_token_s is not None:
         details["first_token_s"] = round(answer.first_token_s, 3)
-    if answer is not None and answer.value is not None:
+    if answer is not None and answer.value is not None and answer.message is None:  # a message stands above already
         details["value"] = answer.value
     return to_json({"custom_id": task_id, "result": result, "agentdash": details})
 
