@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from agentdash._version import __version__
@@ -12,6 +13,8 @@ def main() -> int:
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(f"agentdash {__version__}\n")
         return 0
+    # Starting is importing: with the usual threshold the collector looks at the growing heap a thousand times.
+    gc.set_threshold(10_000, 10, 10)
     from agentdash.cli import main as run_command
 
     return run_command()

@@ -208,10 +208,11 @@ class Engine:
 
         On return every settlement is durable and the results file is complete. Raises what stops all work.
         """
-        await self.housekeeping.start(stop_when_stalled=stop_when_stalled)
         try:
+            opening = [self.housekeeping.start(stop_when_stalled=stop_when_stalled)]
             if self._clients is not None and self.store.counts().unfinished:
-                await self._clients.open()
+                opening.append(self._clients.open())  # the SDK's import is most of a start: beside the rest of it
+            await asyncio.gather(*opening)
             if not self._is_stopping:  # a drain that came while the SDK was loaded
                 await self.pool.run(self.manager, self.lock, self.runner)
         finally:

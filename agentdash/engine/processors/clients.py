@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
+import sys
 from typing import Any
 
 from agentdash.clock import SYSTEM_CLOCK, Clock
@@ -31,11 +33,12 @@ class AnthropicClients:
         self._clients: dict[str, Any] = {}
         self._retired: list[tuple[float, Any]] = []
         self._refreshed_at = clock.monotonic()
+        self._prices: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        await asyncio.to_thread(importlib.import_module, "anthropic")
-        await asyncio.to_thread(importlib.import_module, "anthropic.resources.messages")
-        await asyncio.to_thread(load_prices)
+        await asyncio.to_thread(_import_sdk)
+        # Not waited for: the first answer needs the prices, the first request does not.
+        self._prices = asyncio.create_task(asyncio.to_thread(load_prices), name="agentdash-prices")
 
     def client(self, credential: APICredential) -> Any:
         client = self._clients.get(credential.fingerprint)
@@ -60,6 +63,8 @@ class AnthropicClients:
             await self._retired.pop(0)[1].aclose()
 
     async def close(self) -> None:
+        if self._prices is not None:
+            await asyncio.gather(self._prices, return_exceptions=True)
         for _, http in self._retired:
             await http.aclose()
         if self._http is not None:
@@ -94,6 +99,25 @@ class AnthropicClients:
         import httpx2
 
         return httpx2.Timeout(None, connect=self._connect_timeout_s)
+
+
+def _import_sdk() -> None:
+    """Import the SDK: three thousand modules, most of a start.
+
+    The garbage collector would walk the growing heap again and again meanwhile, and all of it in each full collection
+    of a long run: it rests during the import, and what was imported is then left out of its sight for good.
+    """
+    if "anthropic.resources.messages" in sys.modules:
+        return
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        importlib.import_module("anthropic")
+        importlib.import_module("anthropic.resources.messages")
+        gc.freeze()
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _key_headers(client: Any) -> dict[str, Any]:
