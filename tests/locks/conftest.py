@@ -10,6 +10,7 @@ import pytest
 
 from agentdash.engine.locks import TaskLock
 from tests.locks.peer import Peer
+from tests.support.clock import FakeClock
 
 collect_ignore_glob = ["test_*.py"] if sys.platform == "win32" else []
 
@@ -17,25 +18,9 @@ Project = Path
 StartPeer = Callable[..., Peer]
 
 
-class MovableClock:
-    """A clock that stands still until a test moves it."""
-
-    def __init__(self, now: float = 1_700_000_000.125) -> None:
-        self.time = now
-
-    def now(self) -> float:
-        return self.time
-
-    def monotonic(self) -> float:
-        return self.time
-
-    async def sleep(self, seconds: float) -> None:
-        self.time += seconds
-
-
 @pytest.fixture
-def clock() -> MovableClock:
-    return MovableClock()
+def clock() -> FakeClock:
+    return FakeClock(1_700_000_000.125)
 
 
 @pytest.fixture
@@ -46,7 +31,7 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def locks(project: Path, clock: MovableClock) -> Iterator[TaskLock]:
+def locks(project: Path, clock: FakeClock) -> Iterator[TaskLock]:
     lock = TaskLock(project, clock=clock)
     yield lock
     lock.close()

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from agentdash.engine.locks import TaskLock, flock, scan
-from tests.locks.conftest import MovableClock, StartPeer
+from tests.locks.conftest import StartPeer
 from tests.locks.peer import Peer, lock_descriptors
+from tests.support.clock import FakeClock
 
 
 def names(project: Path) -> list[str]:
@@ -30,7 +31,7 @@ def test_dead_holders_files_go_and_living_ones_stay(locks: TaskLock, start_peer:
     assert alive.call("heartbeat", "alive") is True
 
 
-def test_age_only_limits_the_cleaning(locks: TaskLock, project: Path, clock: MovableClock) -> None:
+def test_age_only_limits_the_cleaning(locks: TaskLock, project: Path, clock: FakeClock) -> None:
     for name, age in (("task-old.lock", 3600), ("task-new.lock", 3599), ("task-future.lock", -100)):
         (project / ".locks" / name).touch()
         os.utime(project / ".locks" / name, (clock.time - age,) * 2)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,28 +13,13 @@ import pytest
 from agentdash.engine.locks import TaskLock
 from agentdash.errors import LockError
 from tests.locks.peer import Peer, lock_descriptors
-
-Mount = Callable[[str], None]
+from tests.support.disks import Mount, mountable
 
 
 @pytest.fixture
 def mount(project: Path) -> Iterator[Mount]:
-    """Mount a tmpfs with the given options on the project folder (again, to change them)."""
-    mounted = False
-
-    def run(options: str) -> None:
-        nonlocal mounted
-        command = ["mount", "-t", "tmpfs", "-o", options, "none", str(project)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"no mounting here: {done.stderr.strip()}")
-        mounted = True
-
-    if os.geteuid() != 0:
-        pytest.skip("mounting needs root")
-    yield run
-    if mounted:
-        subprocess.run(["umount", "-l", str(project)], check=True)
+    with mountable(project) as mount:
+        yield mount
 
 
 def fill(project: Path) -> Path:

@@ -12,8 +12,9 @@ import pytest
 
 from agentdash.engine.locks import TaskLock, flock, posix
 from agentdash.errors import LockError
-from tests.locks.conftest import MovableClock, StartPeer
+from tests.locks.conftest import StartPeer
 from tests.locks.peer import Peer, lock_descriptors
+from tests.support.clock import FakeClock
 
 
 def test_two_processes_exclude_each_other(locks: TaskLock, peer: Peer) -> None:
@@ -82,7 +83,7 @@ def test_the_context_manager_releases_after_an_error(locks: TaskLock) -> None:
 
 
 def test_neither_age_nor_budget_takes_a_lock_from_its_holder(
-    locks: TaskLock, peer: Peer, project: Path, clock: MovableClock
+    locks: TaskLock, peer: Peer, project: Path, clock: FakeClock
 ) -> None:
     assert peer.call("acquire", "t1", "worker-0", 0) is True
     os.utime(project / ".locks/task-t1.lock", (0, 0))

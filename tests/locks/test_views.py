@@ -10,11 +10,12 @@ import pytest
 
 from agentdash.engine.locks import TaskLock
 from agentdash.model import LockView
-from tests.locks.conftest import MovableClock, StartPeer
+from tests.locks.conftest import StartPeer
 from tests.locks.peer import Peer
+from tests.support.clock import FakeClock
 
 
-def test_states(locks: TaskLock, start_peer: StartPeer, project: Path, clock: MovableClock) -> None:
+def test_states(locks: TaskLock, start_peer: StartPeer, project: Path, clock: FakeClock) -> None:
     peer, dead = start_peer(), start_peer()
     peer.call("acquire", "theirs", "worker-7", 60)
     dead.call("acquire", "dead")

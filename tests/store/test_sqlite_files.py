@@ -6,8 +6,7 @@ import asyncio
 import os
 import sqlite3
 import stat
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,8 @@ from agentdash.engine.store import sqlite as sqlite_module
 from agentdash.engine.store.results_file import ResultsFile
 from agentdash.errors import StoreError, StoreWriteError
 from agentdash.model import Counts
+from tests.support.disks import Mount, mountable
 from tests.support.stored import check, run, specs
-
-Mount = Callable[[str], None]
 
 
 @pytest.fixture
@@ -31,22 +29,8 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Mount]:
-    """Mount a tmpfs with the given options on the folder (again, to change them)."""
-    mounted = False
-
-    def start(options: str) -> None:
-        nonlocal mounted
-        command = ["mount", "-t", "tmpfs", "-o", options, "none", str(tmp_path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"no mounting here: {done.stderr.strip()}")
-        mounted = True
-
-    if os.geteuid() != 0:
-        pytest.skip("mounting needs root")
-    yield start
-    if mounted:
-        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+    with mountable(tmp_path) as mount:
+        yield mount
 
 
 def database(project: Path) -> Path:
