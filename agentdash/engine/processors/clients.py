@@ -14,6 +14,7 @@ from agentdash.engine.pricing import load_prices
 
 _REFRESH_INTERVAL_S = 30.0
 _CLOSE_AFTER_S = 900.0
+_PRICES_AFTER_S = 0.3
 _KEY_HEADERS = frozenset({"authorization", "x-api-key"})
 
 
@@ -37,8 +38,7 @@ class AnthropicClients:
 
     async def open(self) -> None:
         await asyncio.to_thread(_import_sdk)
-        # Not waited for: the first answer needs the prices, the first request does not.
-        self._prices = asyncio.create_task(asyncio.to_thread(load_prices), name="agentdash-prices")
+        self._prices = asyncio.create_task(_load_prices_soon(), name="agentdash-prices")
 
     def client(self, credential: APICredential) -> Any:
         client = self._clients.get(credential.fingerprint)
@@ -64,6 +64,7 @@ class AnthropicClients:
 
     async def close(self) -> None:
         if self._prices is not None:
+            self._prices.cancel()
             await asyncio.gather(self._prices, return_exceptions=True)
         for _, http in self._retired:
             await http.aclose()
@@ -99,6 +100,12 @@ class AnthropicClients:
         import httpx2
 
         return httpx2.Timeout(None, connect=self._connect_timeout_s)
+
+
+async def _load_prices_soon() -> None:
+    """Not before the first requests are on their way: an answer needs the prices, and takes its time."""
+    await asyncio.sleep(_PRICES_AFTER_S)
+    await asyncio.to_thread(load_prices)
 
 
 def _import_sdk() -> None:
