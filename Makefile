@@ -19,7 +19,7 @@ export PYTHON
 unexport PYTHONHOME PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types contract check bench constraints clean stale
+.PHONY: help venv demo test lint types contract check bench screenshots constraints clean stale
 
 help: ## show this
 	@echo "make TARGET [ARGS=\"…\"]"
@@ -34,7 +34,7 @@ demo: $(STAMP) ## the dashboard on a simulated API: no key, no network
 	@$(BIN)/agentdash demo $(ARGS) || case $$? in 3 | 130) ;; *) exit 1 ;; esac # some of its tasks fail by design; 130: quit early
 
 test: $(STAMP) ## the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
 	@$(BIN)/ruff check
@@ -50,6 +50,9 @@ check: lint types contract test ## lint, types, contract and test
 
 bench: $(STAMP) ## the benchmarks (ARGS=--quick: a minute)
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+screenshots: $(STAMP) ## the pictures of the README, from a run of the demo (PNG: needs Chromium)
+	@$(BIN)/python scripts/screenshots
 
 constraints: ## rewrite constraints.txt with the newest versions
 	@scripts/make-constraints

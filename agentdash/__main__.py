@@ -15,6 +15,8 @@ def main() -> int:
         return 0
     # Starting is importing: with the usual threshold the collector looks at the growing heap a thousand times.
     gc.set_threshold(10_000, 10, 10)
+    if sys.argv[1:2] in (["run"], ["demo"]):
+        gc.disable()  # until the run begins: `cli.session` turns it on again
     from agentdash.cli import main as run_command
 
     return run_command()

@@ -9,7 +9,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ class Settings:
 
     `timeout_s` is the budget of one attempt; `stall_timeout_s` how long a headless run waits without any progress
     before it stops with exit code 4; `drain_timeout_s` how long running tasks may take to end when the run is asked to
-    stop. `limit` is the number of tasks to run in this session, 0 for all.
+    stop. `limit` is the number of tasks to run in this session, 0 for all. `theme` and `keys` (action → key) are the
+    dashboard's.
     """
 
     project: Path = Path()
@@ -46,6 +47,8 @@ class Settings:
     limit: int = 0
     log_level: str = "info"
     allow_network_filesystem: bool = False
+    theme: str | None = None
+    keys: Mapping[str, str] = field(default_factory=dict)
     credentials: tuple[Mapping[str, Any], ...] = ()
 
     @property
@@ -127,6 +130,10 @@ def _flag(value: Any) -> bool:
     return isinstance(value, bool)
 
 
+def _keymap(value: Any) -> bool:
+    return isinstance(value, dict) and all(_text(key) for key in value.values())
+
+
 _CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "workers": (_whole(1, 10_000), "a whole number from 1 to 10000"),
     "model": (_text, "a model's name"),
@@ -144,6 +151,8 @@ _CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "limit": (_whole(0), "a whole number, 0 for no limit"),
     "log_level": (lambda value: value in LOG_LEVELS, f"one of {', '.join(LOG_LEVELS)}"),
     "allow_network_filesystem": (_flag, "true or false"),
+    "theme": (_text, "a theme's name"),
+    "keys": (_keymap, 'a table [keys] of lines such as pause = "p"'),
 }
 _PATHS = ("results",)
 _KNOWN = (*_CHECKS, *_PATHS, "credentials")
@@ -197,7 +206,7 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for f in fields(Settings):
         text = environ.get(f"AGENTDASH_{f.name.removesuffix('_s').upper()}")
-        if not text or f.name in ("project", "credentials"):  # set to nothing is not set, as for the keys
+        if not text or f.name in ("project", "credentials", "keys"):  # set to nothing is not set, as for the keys
             continue
         kind: object = type(f.default)
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -170,7 +170,8 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """One worker as shown. `backoff_until` is monotonic seconds or None; `since` the time it entered its state."""
+    """One worker as shown. `backoff_until` is monotonic seconds or None; `since` when it entered its state (for a
+    running one: when its task was claimed), in seconds since the epoch. `last_error` is why it is unhealthy."""
 
     id: str
     state: str
@@ -179,6 +180,7 @@ class WorkerView:
     recoveries: int = 0
     backoff_until: float | None = None
     since: float = 0.0
+    last_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,18 +201,46 @@ class CredentialView:
 
 @dataclass(frozen=True, slots=True)
 class LockView:
-    """One lock file as found: `state` is held, overdue, stale or foreign; `acquired_at` seconds since the epoch."""
+    """One lock file as found: `state` is held, overdue, stale or foreign; times in seconds since the epoch.
+
+    `heartbeat_at` is when its holder last touched it, None where that was not looked at.
+    """
 
     task_id: str
     holder_id: str
     pid: int
     acquired_at: float
     state: str
+    heartbeat_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing worth telling. `at` in seconds since the epoch; `text` is one safe line."""
+
+    seq: int
+    at: float
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class UndoView:
+    """The bulk action that can be taken back until `until` (seconds since the epoch)."""
+
+    text: str
+    until: float
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The whole run at one moment. Equal moments compare equal: it holds start times, never elapsed ones."""
+    """The whole run at one moment. Equal moments compare equal: it holds start times, never elapsed ones.
+
+    `status` is starting, running, paused, draining, stalled or finished. `waiting_for` says why workers idle, until
+    `waiting_until` where that is known; `drain_until` when a drain becomes an abort; `done_at` when all is expected to
+    be done (cooldowns counted in). Times in seconds since the epoch. `history` holds the tasks finished in each of the
+    last seconds, oldest first.
+    """
 
     status: str
     started_at: float
@@ -223,4 +253,101 @@ class Snapshot:
     locks: tuple[LockView, ...] = ()
     tasks_per_s: float = 0.0
     event_seq: int = 0
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    project: str = ""
+    max_workers: int = 0
+    waiting_until: float | None = None
+    drain_until: float | None = None
+    done_at: float | None = None
+    history: tuple[int, ...] = ()
+    undo: UndoView | None = None
+
+
+class TaskSort(StrEnum):
+    """What a list of tasks is ordered by. `ORDER` is the queue's own: by priority, then age, where tasks are pending,
+    and the order of the file elsewhere. `RECENT` is what was claimed or finished last, `TRIES` what was tried most."""
+
+    ORDER = "order"
+    RECENT = "recent"
+    TRIES = "tries"
+    ID = "id"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskQuery:
+    """Which tasks a list shows and in what order. `text` matches id, prompt, error and worker, in any case."""
+
+    state: TaskState | None = None
+    text: str = ""
+    sort: TaskSort = TaskSort.ORDER
+    descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """One line of a list of tasks. `since` is when it was claimed (running) or finished; `text` the beginning of the
+    prompt. Neither `text` nor `error` is safe to show as it is."""
+
+    seq: int
+    id: str
+    state: TaskState
+    priority: int = 0
+    tries: int = 0
+    worker: str | None = None
+    since: float | None = None
+    available_at: float = 0.0
+    text: str = ""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskWindow:
+    """Rows `start` … of the answer to a query. `total` is how many there are (so far, while `searched` < 1)."""
+
+    query: TaskQuery
+    start: int
+    rows: tuple[TaskRow, ...]
+    total: int
+    searched: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDetail:
+    """Everything about one task: its own JSON object, its attempts, and the line of the results file if finished.
+
+    For a running one `worker` and `claimed_at` say who has it since when; `available_at` is when a retry may begin.
+    """
+
+    row: TaskRow
+    payload: Mapping[str, Any]
+    attempts: int = 0
+    service_failures: int = 0
+    crashes: int = 0
+    claimed_at: float | None = None
+    history: tuple[Attempt, ...] = ()
+    result: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorGroup:
+    """Failed tasks with one kind of error: `message` is an example of it, `pattern` what they have in common (numbers
+    and ids replaced by `…`), `example` the id of one of them."""
+
+    error_type: str
+    pattern: str
+    message: str
+    count: int
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutputPart:
+    """What a running task has written since `position` (in characters since its attempt began).
+
+    `position` is where to go on; `dropped` how many characters before `text` are no longer kept. `attempt` changes
+    when the task was begun again: the position starts anew then.
+    """
+
+    text: str
+    position: int
+    attempt: int
+    dropped: int = 0

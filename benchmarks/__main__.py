@@ -14,7 +14,7 @@ import sqlite3
 import time
 from typing import Any
 
-NAMES = ("startup", "locks", "store", "engine", "intake", "messages")
+NAMES = ("startup", "locks", "store", "engine", "intake", "browse", "messages", "dashboard", "soak")
 
 
 def main() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -23,7 +22,7 @@ _STALL_S = 120.0
 @click.command(short_help="A run with made-up tasks, keys and server.")
 @click.option("--tasks", "number", type=click.IntRange(1, 1_000_000), default=60, show_default=True, metavar="N")
 @click.option("--workers", type=click.IntRange(1, 10_000), default=16, show_default=True, metavar="N")
-@click.option("--headless", is_flag=True, help="Progress as plain lines on stderr. (Always so for now.)")
+@click.option("--headless", is_flag=True, help="No dashboard: progress as plain lines on stderr.")
 @json_option
 @click.option("--project", type=click.Path(path_type=Path), metavar="DIR", callback=remember_project,
               help="Keep the project here.")  # fmt: skip
@@ -36,27 +35,22 @@ def demo(number: int, workers: int, headless: bool, as_json: bool, project: Path
     with ExitStack() as stack:
         is_kept = project is not None
         if project is None:
-            project = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="agentdash-demo-")))
+            project = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="agentdash-")), "demo")
         else:
             _check_project(project)
         settings = Settings(project=project, workers=workers, model=_MODEL, stall_timeout_s=_STALL_S)
-        return asyncio.run(_demo(settings, number, seed, is_kept=is_kept, as_json=as_json))
+        return asyncio.run(_demo(settings, number, seed, is_kept=is_kept, as_json=as_json, headless=headless))
 
 
-async def _demo(settings: Settings, number: int, seed: int, *, is_kept: bool, as_json: bool) -> int:
+async def _demo(settings: Settings, number: int, seed: int, *, is_kept: bool, as_json: bool, headless: bool) -> int:
+    from agentdash.cli.dashboard import wants_dashboard
+    from agentdash.cli.demo_server import demo_config, demo_credentials
     from agentdash.cli.session import run_session
-    from agentdash.cli.workload import REFUSED, write_tasks
-    from agentdash.engine.credentials import APICredential
+    from agentdash.cli.workload import write_tasks
     from agentdash.engine.facade import Engine
-    from agentdash.secret import Secret
-    from agentdash.simulator import Kind, Rule, Simulator, SimulatorConfig
+    from agentdash.simulator import Simulator
 
-    refusal = Rule(
-        REFUSED.replace("[", r"\[").replace("]", r"\]"),
-        Kind.INVALID_REQUEST,
-        message="messages.0.content.1.image: the image could not be decoded",
-    )
-    config = replace(SimulatorConfig.demo(seed=seed), rules=(refusal,))
+    config = demo_config(seed)
     tasks = settings.project / _TASKS
     try:
         settings.project.mkdir(parents=True, exist_ok=True)
@@ -65,12 +59,10 @@ async def _demo(settings: Settings, number: int, seed: int, *, is_kept: bool, as
         raise StoreError(f"The folder {settings.project} cannot be written: {error.strerror}.") from None
     async with Simulator(config) as simulator:
         tell(f"A simulated API with three keys of two organisations at {simulator.base_url}.")
-        credentials = [
-            APICredential(Secret(key.key), base_url=simulator.base_url, name=key.name) for key in config.keys
-        ]
-        engine = Engine(settings, credentials=credentials)
+        engine = Engine(settings, credentials=demo_credentials(config, simulator.base_url))
         again = f"agentdash demo --tasks {number} --seed {seed}" if is_kept else None
-        code = await run_session(engine, [str(tasks)], resume=again, as_json=as_json)
+        headless = not wants_dashboard(headless=headless)
+        code = await run_session(engine, [str(tasks)], resume=again, as_json=as_json, headless=headless)
     if not is_kept:
         tell("That was a demo: its folder is gone. Keep one, and look at it, with `agentdash demo --project DIR`.")
     return code

@@ -11,9 +11,12 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from datetime import datetime
 from typing import Any, TextIO
 
+from agentdash.figures import amount as amount
+from agentdash.figures import count as count
+from agentdash.figures import duration as duration
+from agentdash.figures import local_time as local_time
 from agentdash.text import cell_width, clean, shorten
 
 _NARROWEST = 40
@@ -36,10 +39,10 @@ def tell(text: str) -> None:
         sys.stderr.flush()
 
 
-def is_terminal(stream: TextIO) -> bool:
-    """Whether somebody looks at `stream` as it is written."""
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether somebody looks at `stream` as it is written; None is one that was closed before the start."""
     try:
-        return stream.isatty()
+        return stream is not None and stream.isatty()
     except ValueError:  # closed
         return False
 
@@ -75,33 +78,3 @@ def give_up_stdout() -> None:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())
         os.close(null)
-
-
-def duration(seconds: float) -> str:
-    """`0:07`, `12:40`, `3:05:00`, `2 d 4:00:00`."""
-    whole = max(0, round(seconds))
-    minutes, second = divmod(whole, 60)
-    hours, minute = divmod(minutes, 60)
-    days, hour = divmod(hours, 24)
-    if days:
-        return f"{days} d {hour}:{minute:02}:{second:02}"
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
-
-
-def amount(number: float) -> str:
-    """`950`, `12.3k`, `4.5M`: tokens at a glance."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if number >= size:
-            unit = 1e3 if letter == "k" else size
-            return f"{number / unit:.1f}{letter}"
-    return f"{number:,.0f}"
-
-
-def local_time(timestamp: float | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:
-    """A moment as the user's clock shows it; `–` for none."""
-    return datetime.fromtimestamp(timestamp).astimezone().strftime(form) if timestamp else "–"
-
-
-def count(number: int, noun: str) -> str:
-    """`1 task`, `1,200 tasks`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

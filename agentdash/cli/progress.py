@@ -12,10 +12,9 @@ from typing import Any, Self
 
 from agentdash.cli.output import amount, count, duration, is_terminal, tell
 from agentdash.cli.throttle import Throttle
-from agentdash.engine.events import Event
 from agentdash.engine.facade import Engine
 from agentdash.errors import ExitCode
-from agentdash.model import Snapshot
+from agentdash.model import Event, Snapshot
 from agentdash.text import clean
 
 _LIVE_S = 0.25
@@ -25,7 +24,7 @@ _QUIET_KINDS = frozenset({"skipped", "stalled"})
 
 
 class Progress:
-    """Follows an engine from the start of a run to its end; a fault in showing never reaches the run."""
+    """Follows an open engine from now to the end of its run; a fault in showing never reaches the run."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -33,13 +32,12 @@ class Progress:
         self._throttle = Throttle()
         self._task: asyncio.Task[None] | None = None
         self._live: Any = None
-        self._started_at = 0.0
-        self._finished_before = 0
+        self._started_at = engine.clock.monotonic()
+        self._finished_before = engine.store.counts().finished
+        self._worked_before_s = engine.store.totals().elapsed_s
 
     async def __aenter__(self) -> Self:
         engine, counts = self._engine, self._engine.store.counts()
-        self._started_at = self._clock.monotonic()
-        self._finished_before = counts.finished
         done = f", {counts.finished:,} finished before" if counts.finished else ""
         if counts.unfinished:
             workers = count(engine.settings.workers, "worker")
@@ -66,7 +64,10 @@ class Progress:
 
     def summary(self, status: dict[str, Any], code: ExitCode, stall_reason: str | None) -> None:
         """The last lines: how it ended, what it cost, and what to do next."""
-        elapsed = max(self._clock.monotonic() - self._started_at, 1e-9)
+        # A dashboard may have stood open for hours after the end: the time in which the run was at work is meant.
+        worked = status["elapsed_s"] - self._worked_before_s
+        open_for = self._clock.monotonic() - self._started_at
+        elapsed = max(min(open_for, worked) if worked > 0 else open_for, 1e-9)
         ran = status["total"] - status["pending"] - status["running"] - self._finished_before
         speed = f" ({ran / elapsed:,.1f} tasks/s)" if ran else ""
         head = {ExitCode.STALLED: "Stalled", ExitCode.INTERRUPTED: "Interrupted"}.get(code, "Done")

@@ -12,7 +12,7 @@ from agentdash.cli.options import config_option, json_option, new_project_option
 from agentdash.config import LOG_LEVELS, Settings, load_settings
 from agentdash.errors import UsageError
 
-_HEADLESS_HELP = "Progress as plain lines on stderr. (Always so for now: the dashboard is not there yet.)"
+_HEADLESS_HELP = "No dashboard: progress as plain lines on stderr. (By itself so where stdout is no terminal.)"
 
 
 @click.command(short_help="Add tasks and run until all are finished.")
@@ -33,6 +33,7 @@ _HEADLESS_HELP = "Progress as plain lines on stderr. (Always so for now: the das
 @json_option
 @config_option
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), help="Of agentdash.log (default info).")
+@click.option("--theme", metavar="NAME", help="Colours of the dashboard, such as agentdash-light.")
 @click.option("--no-stream", is_flag=True, help="Ask for whole answers, not streams.")
 @click.option("--skip-bad", is_flag=True, help="Add the good tasks of a file that has bad ones.")
 @click.option("--allow-network-filesystem", is_flag=True, help="Use DIR though locks may not hold there.")
@@ -56,10 +57,12 @@ def run(
     settings = load_settings(flags, config=config)
     _check(settings, sources)
 
+    from agentdash.cli.dashboard import wants_dashboard
     from agentdash.cli.session import run_session
     from agentdash.engine.facade import Engine
 
-    return asyncio.run(run_session(Engine(settings), sources, skip_bad=skip_bad, as_json=as_json))
+    headless = not wants_dashboard(headless=headless)
+    return asyncio.run(run_session(Engine(settings), sources, skip_bad=skip_bad, as_json=as_json, headless=headless))
 
 
 def _system(text: str | None) -> str | None:

@@ -7,14 +7,16 @@ tasks are what somebody wanted and count as fine. With `--limit` the same holds 
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from agentdash.cli.output import count, say_json, tell
 from agentdash.cli.progress import Progress
@@ -22,6 +24,9 @@ from agentdash.cli.stdin import interruptible_stdin
 from agentdash.engine.facade import End, Engine
 from agentdash.errors import ExitCode, InterruptedRunError, UsageError
 from agentdash.text import clean
+
+if TYPE_CHECKING:
+    from agentdash.cli.dashboard import Dashboard
 
 _FORCE_AFTER_S = 2.0
 
@@ -32,34 +37,67 @@ async def run_session(
     *,
     skip_bad: bool = False,
     as_json: bool = False,
+    headless: bool = True,
     resume: str | None = "agentdash run",
 ) -> int:
-    """Add the tasks, run the project to its end, tell on stderr; returns the exit code.
+    """Add the tasks, run the project to its end in the dashboard or by plain lines; returns the exit code.
 
     `resume` is the command that goes on after an interruption; None for a project that is not kept.
     """
+    dashboard = None if headless else _dashboard(engine)  # before anything is changed: it may refuse what it is told
     with _Signals() as signals:
         async with engine:
             signals.attach(engine)
             for note in engine.notes:
                 tell(f"Warning: {clean(note)}")
             await _add(engine, sources, skip_bad=skip_bad)
-            async with Progress(engine) as progress:
-                signals.tell = progress.print
-                end = await engine.run(stop_when_stalled=True)
-            signals.tell = tell
+            progress = Progress(engine)
+            if dashboard is None:
+                collect_garbage_again()
+                async with progress:
+                    signals.tell = progress.print
+                    end = await engine.run(stop_when_stalled=True)
+                signals.tell = tell
+            else:
+                end = await _show(dashboard, signals)
             status = engine.status()
-            code = _exit_code(end, status, interrupted=signals.received > 0)
-            progress.summary(status, code, engine.stall_reason)
+            code = _exit_code(end, status, interrupted=_was_interrupted(dashboard, signals))
+            reason = engine.stall_reason
+            if dashboard is not None and dashboard.stall_reason is not None:
+                code, reason = ExitCode.STALLED, dashboard.stall_reason
+            progress.summary(status, code, reason)
             if resume is not None:
                 progress.next_steps(status, resume)
     if as_json:
         say_json(status)
-    return int(code)
+    return int(ExitCode.INTERNAL if dashboard is not None and dashboard.crashed else code)
+
+
+def _dashboard(engine: Engine) -> Dashboard:
+    from agentdash.cli.dashboard import Dashboard
+
+    return Dashboard(engine, keymap=engine.settings.keys, theme=engine.settings.theme)
+
+
+def _was_interrupted(dashboard: Dashboard | None, signals: _Signals) -> bool:
+    return signals.received > 0 or (dashboard is not None and dashboard.was_interrupted)
+
+
+async def _show(dashboard: Dashboard, signals: _Signals) -> End:
+    """The run in the dashboard."""
+    from agentdash.cli.dashboard import take_terminal_for_keys
+
+    take_terminal_for_keys()
+    signals.tell = lambda text: tell(text) if dashboard.crashed else None
+    try:
+        return await dashboard.run()
+    finally:
+        signals.tell = tell
 
 
 async def _add(engine: Engine, sources: Sequence[str], *, skip_bad: bool) -> None:
     if sources:
+        collect_garbage_again()
         stdin = interruptible_stdin(lambda: engine.is_stopping) if "-" in sources else None
         seen = engine.events.seq
         report = await engine.add(sources, stdin=stdin, skip_bad=skip_bad)
@@ -86,6 +124,23 @@ def _exit_code(end: End, status: dict[str, Any], *, interrupted: bool) -> ExitCo
     if end is End.DRAINED and interrupted:
         return ExitCode.INTERRUPTED
     return ExitCode.FAILED_TASKS if status["failed"] else ExitCode.OK
+
+
+def collect_garbage_again() -> None:
+    """The start is over: what it has loaded stays for good, and need not be looked at again."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
+
+
+def leave_at_once() -> NoReturn:
+    """End the process though something in it can't be stopped. Its locks end with it; the next run takes its tasks."""
+    if (terminal := sys.modules.get("agentdash.ui.terminal")) is not None:
+        terminal.restore_terminal()
+    tell("Leaving.")
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+    os._exit(int(ExitCode.INTERRUPTED))
 
 
 class _Signals:
@@ -139,7 +194,5 @@ class _Signals:
             self._aborted_at = time.monotonic()
             self._engine.abort()
         elif time.monotonic() - self._aborted_at > _FORCE_AFTER_S:
-            # A function in a thread cannot be stopped. Its task's lock ends with us, and the next run takes it back.
-            self.tell("Leaving.")
-            sys.stdout.flush()
-            os._exit(int(ExitCode.INTERRUPTED))
+            # A function in a thread cannot be stopped.
+            leave_at_once()

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from agentdash.clock import SYSTEM_CLOCK, Clock
 from agentdash.engine.failures import clean_message
+from agentdash.model import Event
 
 MAX_EVENTS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One thing worth telling. `at` in seconds since the epoch; `text` is one safe line."""
-
-    seq: int
-    at: float
-    kind: str
-    text: str
 
 
 class EventLog:

@@ -5,154 +5,44 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 import sys
 from collections.abc import Iterator, Sequence
-from enum import StrEnum
-from types import TracebackType
-from typing import BinaryIO, Self
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
 
-from agentdash.clock import SYSTEM_CLOCK, Clock
-from agentdash.config import Settings
-from agentdash.engine.credentials import APICredential, load_credentials, require_credentials
-from agentdash.engine.events import Event, EventLog
-from agentdash.engine.housekeeping import Housekeeping
 from agentdash.engine.intake import BadLines, read_tasks, source_stamp
-from agentdash.engine.locks import TaskLock
-from agentdash.engine.log import LOGGER, close_log, open_log
-from agentdash.engine.manager import TaskStateManager
-from agentdash.engine.policy import RetryPolicy
-from agentdash.engine.pool import ParallelSessionManager
-from agentdash.engine.processors import AnthropicClients, Processor, make_processor
-from agentdash.engine.rates import RateMeter
-from agentdash.engine.reaper import Reaper
-from agentdash.engine.rotation import APIRotationState
-from agentdash.engine.runner import TaskRunner
+from agentdash.engine.opening import RunParts
 from agentdash.engine.status import credential_dict, report, worker_dict
-from agentdash.engine.store import AddReport, SqliteTaskStore
-from agentdash.engine.store.results_file import ResultsFile
+from agentdash.engine.stopping import End
+from agentdash.engine.store import AddReport
 from agentdash.errors import InterruptedRunError
-from agentdash.model import Snapshot, TaskSpec
+from agentdash.model import (
+    ErrorGroup,
+    Event,
+    LockView,
+    OutputPart,
+    Snapshot,
+    TaskDetail,
+    TaskQuery,
+    TaskSpec,
+    TaskWindow,
+)
 
-_BUSY_LIMIT_S = 600.0
-_LOCKS_SHOWN = 1000
+__all__ = ["End", "Engine"]
+
+_IDLE_TICK_S = 0.5
 
 
-class End(StrEnum):
-    """How a run ended."""
-
-    FINISHED = "finished"
-    DRAINED = "drained"
-    STALLED = "stalled"
-
-
-class Engine:
+class Engine(RunParts):
     """One process's part in a project: open it with `async with`, add tasks, run.
 
     `processor` and `credentials` replace what the settings name. Opening raises `StoreError`, `LockError`,
-    `CredentialsError` or `UsageError`; nothing has run then.
+    `CredentialsError` or `UsageError`; nothing has run then. It is what the dashboard asks (`agentdash.ui.run.Run`).
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        processor: Processor | None = None,
-        credentials: Sequence[APICredential] | None = None,
-        clock: Clock = SYSTEM_CLOCK,
-    ) -> None:
-        self.settings = settings
-        self.clock = clock
-        self.events = EventLog(clock)
-        self.notes: tuple[str, ...] = ()
-        self._stack = contextlib.AsyncExitStack()
-        self._processor = processor or make_processor(settings)
-        self._credentials = credentials
-        self._rate = RateMeter()
-        self._started_at = clock.now()
-        self._draining: asyncio.Task[None] | None = None
-        self._is_stopping = False
-
-    # -- opening and closing -----------------------------------------------------------------------------------------
-    async def __aenter__(self) -> Self:
-        try:
-            await self._open()
-        except BaseException:
-            await self._stack.aclose()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._stack.aclose()
-
-    async def _open(self) -> None:
-        settings, clock = self.settings, self.clock
-        rotation = self._make_rotation()
-        self.store = SqliteTaskStore(settings.project, busy_limit_s=_BUSY_LIMIT_S)
-        self._stack.push_async_callback(self.store.close)
-        self.log_handler = open_log(self.store.path.parent, settings.log_level)
-        self._stack.callback(close_log, self.log_handler)
-        self.events.listeners.append(_log_event)
-        self.lock = TaskLock(settings.project, allow_network_filesystem=settings.allow_network_filesystem, clock=clock)
-        self._stack.callback(self.lock.close)
-        self.results = ResultsFile(self.store, settings.results_path)
-        self._stack.callback(self.results.close)
-        await asyncio.to_thread(self.results.check)
-        self.manager = TaskStateManager(self.store, clock=clock, limit=settings.limit)
-        policy = RetryPolicy(max_attempts=settings.max_attempts)
-        self.pool = ParallelSessionManager(
-            settings.workers, clock=clock, policy=policy, events=self.events, backoff_base_s=1.0
-        )
-        clients = None
-        if rotation is not None:
-            clients = AnthropicClients(
-                max_connections=max(64, 2 * settings.workers),
-                connect_timeout_s=settings.connect_timeout_s,
-                clock=clock,
-            )
-            self._stack.push_async_callback(clients.close)
-        self.rotation = rotation
-        self.runner = TaskRunner(
-            self._processor,
-            policy=policy,
-            clock=clock,
-            rotation=rotation,
-            clients=clients,
-            health=self.pool.health_states,
-            events=self.events,
-            lock_timeout_s=settings.timeout_s,
-        )
-        if rotation is not None:
-            rotation.on_change = self.runner.rotation_changed
-        self._clients = clients
-        self.housekeeping = Housekeeping(
-            store=self.store,
-            manager=self.manager,
-            lock=self.lock,
-            reaper=Reaper(self.store, self.lock, policy, owner=self.manager.owner, clock=clock),
-            results=self.results,
-            rotation=rotation,
-            pool=self.pool,
-            runner=self.runner,
-            events=self.events,
-            report=self._process_report,
-            rate=self._rate,
-            stall_timeout_s=settings.stall_timeout_s,
-            clock=clock,
-        )
-
-    def _make_rotation(self) -> APIRotationState | None:
-        """The credentials, where the processor needs any: checked before the folder is touched."""
-        if not self._processor.needs_credentials:
-            return None
-        credentials = self._credentials
-        if credentials is None:
-            loaded = load_credentials(os.environ, self.settings.credentials)
-            self.notes = loaded.notes
-            credentials = require_credentials(loaded)
-        return APIRotationState(credentials, clock=self.clock)
+    _has_begun = False
+    _sdk_is_loaded = False
 
     # -- tasks -------------------------------------------------------------------------------------------------------
     async def add(self, sources: Sequence[str], *, stdin: BinaryIO | None = None, skip_bad: bool = False) -> AddReport:
@@ -170,36 +60,49 @@ class Engine:
         added = await self.store.add(self._all_or_nothing(specs, bad, skip_bad), remembered, skip_conflicts=skip_bad)
         for line in (*(str(line) for line in bad.first), *added.conflict_lines):
             self.events.emit("skipped", line)
-        self.manager.notify()
+        self._look_again()
         return added
 
     def _all_or_nothing(self, specs: Iterator[TaskSpec], bad: BadLines, skip_bad: bool) -> Iterator[TaskSpec]:
         """Pass the tasks on; at the end raise if there were bad lines, so that the store takes everything back."""
         for spec in specs:
-            if self._is_stopping:
+            if self.is_stopping:
                 raise InterruptedRunError("Stopped while the tasks were read; none was added.")
             yield spec
         if bad.count and not skip_bad:
             raise bad.error()
 
-    @property
-    def is_stopping(self) -> bool:
-        """Whether a drain or an abort was asked for."""
-        return self._is_stopping
-
     async def requeue(self, ids: Sequence[str] | None = None, *, error_contains: str | None = None) -> int:
         """failed or cancelled → pending; all failed ones if no ids are given. Returns how many."""
-        number = await self.store.requeue(ids, error_contains=error_contains)
-        self.manager.notify()
+        with self._last.doing():
+            number = await self.store.requeue(ids, error_contains=error_contains)
+            if number:
+                self._last.remember(f"{_tasks(number)} requeued")
+        self._look_again()
         if number:
-            self.events.emit("requeued", f"{number} requeued")
+            self.events.emit("requeued", f"{_tasks(number)} requeued")
         return number
+
+    async def requeue_group(self, group: ErrorGroup) -> int:
+        """The failed tasks with one kind of error → pending. Returns how many."""
+        return await self.requeue(await self.browser.group_ids(group))
 
     async def cancel(self, ids: Sequence[str]) -> tuple[int, int]:
         """Cancel tasks: (cancelled at once, running ones that were asked to stop)."""
-        done = await self.store.cancel(ids, self.clock.now())
+        with self._last.doing():
+            done = await self.store.cancel(ids, self.clock.now())
+            if sum(done):
+                self._last.remember(f"{_tasks(sum(done))} cancelled", cancelled=ids)
         self.housekeeping.stop_cancelled()
-        self.manager.notify()
+        self._look_again()
+        if sum(done):
+            self.events.emit("cancelled", f"{_tasks(sum(done))} cancelled")
+        return done
+
+    async def undo(self) -> tuple[int, int]:
+        """Take the last requeue or cancellation back: (tasks put back as they were, tasks that had gone on)."""
+        done = await self._last.undo()
+        self._look_again()
         return done
 
     # -- the run -----------------------------------------------------------------------------------------------------
@@ -209,27 +112,79 @@ class Engine:
         On return every settlement is durable and the results file is complete. Raises what stops all work.
         """
         try:
+            return await self._run_once(stop_when_stalled=stop_when_stalled)
+        finally:
+            self._stopping.reset()
+
+    async def serve(self) -> End:
+        """Run, and when all is done wait for tasks (requeued, undone, or another process's) and run again.
+
+        Returns when a drain or an abort was asked for. Never ends because it stalls.
+        """
+        try:
+            while True:
+                end = await self._run_once(stop_when_stalled=False)
+                await self._wait_for_tasks()
+                if self.is_stopping:
+                    return end
+        finally:
+            self._stopping.reset()
+
+    async def _run_once(self, *, stop_when_stalled: bool) -> End:
+        self._view.ended = None
+        self._has_begun = False
+        try:
             opening = [self.housekeeping.start(stop_when_stalled=stop_when_stalled)]
-            if self._clients is not None and self.store.counts().unfinished:
-                opening.append(self._clients.open())  # the SDK's import is most of a start: beside the rest of it
+            if self.store.counts().unfinished:
+                opening.append(self._load_sdk())  # its import is most of a start: beside the rest of it
             await asyncio.gather(*opening)
-            if not self._is_stopping:  # a drain that came while the SDK was loaded
+            if not self.is_stopping:  # a drain that came while the SDK was loaded
+                self._has_begun = True
                 await self.pool.run(self.manager, self.lock, self.runner)
         finally:
-            self._is_stopping = False
-            await self.housekeeping.stop()
-            if self._draining is not None:
-                self._draining.cancel()
-                await asyncio.gather(self._draining, return_exceptions=True)
-        if self.housekeeping.stalled:
-            return End.STALLED
-        return End.FINISHED if self.store.counts().unfinished == 0 else End.DRAINED
+            self._has_begun = self._view.is_closing = True
+            try:
+                await self.housekeeping.stop()
+            finally:
+                self._view.is_closing = False
+        end = End.FINISHED if self.store.counts().unfinished == 0 else End.DRAINED
+        self._view.ended = End.STALLED if self.housekeeping.stalled else end
+        return self._view.ended
+
+    async def _load_sdk(self) -> None:
+        if self._clients is None or self._sdk_is_loaded:
+            return
+        self._view.is_loading = True
+        try:
+            await self._clients.open()
+            self._sdk_is_loaded = True
+        finally:
+            self._view.is_loading = False
+
+    async def _wait_for_tasks(self) -> None:
+        """Wait until there is something to run, or until the run is to end. What changes meanwhile is written down."""
+        version = None
+        while not self.is_stopping and (self.manager.limit_is_reached or not self.store.counts().unfinished):
+            self._woken.clear()
+            if (found := self.store.version()) != version:
+                version = found
+                await asyncio.to_thread(self.results.sync)
+            self.housekeeping.measure()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_IDLE_TICK_S):
+                    await self._woken.wait()
+
+    def _look_again(self) -> None:
+        """Tasks may have become pending."""
+        self.manager.notify()
+        self._woken.set()
 
     @property
     def stall_reason(self) -> str | None:
         """Why the run stalled, if it did."""
         return self.housekeeping.stalled
 
+    # -- steering ----------------------------------------------------------------------------------------------------
     def pause(self) -> None:
         """Take no new tasks; what runs goes on."""
         self.pool.pause()
@@ -237,6 +192,13 @@ class Engine:
     def resume(self) -> None:
         """Take tasks again."""
         self.pool.resume()
+
+    def interrupt(self) -> int:
+        """Pause, and give the running tasks back to pending; returns how many were asked to stop."""
+        self.pool.pause()
+        number = self.manager.interrupt()
+        self.events.emit("interrupted", f"paused, {_tasks(number)} given back")
+        return number
 
     def resize(self, workers: int) -> None:
         """Have so many workers from now on."""
@@ -250,92 +212,103 @@ class Engine:
         """Make another key (the named one, or the next) active for new leases: (old, new), None if there is none."""
         moved = self.rotation.rotate_by_hand(name) if self.rotation is not None else None
         if moved is not None:
-            self.events.emit("rotated", f"active key {moved[0]} → {moved[1]}, by hand")
+            old, new = moved
+            what = f"active key {old} → {new}, by hand" if old != new else f"{new} stays the active key, by hand"
+            self.events.emit("rotated", what)
         return moved
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether a drain or an abort was asked for."""
+        return self._stopping.is_asked
 
     def drain(self) -> None:
         """Take no new tasks; end when the running ones have ended, at the latest after the drain timeout.
 
         Before the run it stops `add`, and the run ends as it begins.
         """
-        self._is_stopping = True
-        self.pool.drain()
-        if self._draining is None:
-            self._draining = asyncio.create_task(self._abort_after_drain(), name="agentdash-drain")
+        self._stopping.drain()
+
+    def undrain(self) -> bool:
+        """Take a drain back; False if the run has ended or was aborted, or there was none."""
+        if not self._stopping.can_be_taken_back:
+            return False
+        if self._has_begun and not (self.housekeeping.is_at_work and self.pool.undrain()):
+            return False
+        self._stopping.take_back()
+        self.events.emit("undrained", "the run goes on after all")
+        return True
 
     def abort(self) -> None:
         """Stop at once; running tasks go back to pending."""
-        self._is_stopping = True
-        self.pool.abort()
-
-    async def _abort_after_drain(self) -> None:
-        await self.clock.sleep(self.settings.drain_timeout_s)
-        self.pool.abort()
+        self._stopping.abort()
 
     # -- what is shown -----------------------------------------------------------------------------------------------
     def snapshot(self) -> Snapshot:
         """The whole run at this moment, frozen. Made from memory and small reads: cheap enough for a few a second."""
-        counts = self.store.counts()
-        pool = self.pool
-        status = "stalled" if self.housekeeping.stalled or self.housekeeping.is_stalling else "running"
-        status = "paused" if pool.is_paused else status
-        status = "draining" if pool.is_draining else status
-        now = self.clock.now()
-        held = [lock.view(now) for lock in list(self.lock.held().values())[:_LOCKS_SHOWN]]
-        return Snapshot(
-            status,
-            self._started_at,
-            counts,
-            self.store.totals(),
-            pool.is_paused,
-            self.waiting_for(),
-            pool.views(),
-            self.rotation.views() if self.rotation is not None else (),
-            tuple(held),
-            self._rate.per_second,
-            self.events.seq,
-        )
+        return self._view.snapshot()
 
     def events_since(self, seq: int) -> list[Event]:
         """The events after a sequence number."""
         return self.events.since(seq)
 
+    def output_since(self, task_id: str, position: int) -> OutputPart | None:
+        """What a task that runs in this process has written since; None if it does not run here."""
+        return self.runner.outputs.since(task_id, position)
+
     def waiting_for(self) -> str:
         """Why workers wait, in a few words; empty if they do not."""
-        if self.pool.is_paused:
-            return "paused"
-        held = self.runner.hold_until("(shown)")
-        return held[1] if held is not None else ""
+        return self._view.waiting(self.store.counts())[0]
 
-    def status(self) -> dict[str, object]:
+    def status(self) -> dict[str, Any]:
         """The object of `status --json`, of this process."""
-        snapshot = self.snapshot()
+        snapshot, now = self.snapshot(), self.clock.now()
+        eta = max(0.0, snapshot.done_at - now) if snapshot.done_at is not None else None
         return report(
             snapshot.counts,
             snapshot.totals,
             paused=snapshot.paused,
             tasks_per_s=snapshot.tasks_per_s,
-            eta_s=self._rate.eta_s(snapshot.counts.unfinished),
+            eta_s=eta if snapshot.counts.unfinished else 0.0,
             workers=[worker_dict(worker, self.clock.monotonic()) for worker in snapshot.workers],
-            credentials=[credential_dict(credential, self.clock.now()) for credential in snapshot.credentials],
+            credentials=[credential_dict(credential, now) for credential in snapshot.credentials],
             locks=snapshot.locks,
-            now=self.clock.now(),
+            now=now,
         )
 
-    def _process_report(self) -> dict[str, object]:
-        return {
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "paused": self.pool.is_paused,
-            "waiting_for": self.waiting_for(),
-            "tasks_per_s": round(self._rate.per_second, 3),
-            "workers": [worker_dict(worker, self.clock.monotonic()) for worker in self.pool.views()],
-        }
+    async def list_tasks(self, query: TaskQuery, start: int, count: int) -> TaskWindow:
+        """The rows `start` … of the answer; a search goes on in the background while `searched` is below 1."""
+        return await self.browser.list_tasks(query, start, count)
+
+    async def task_detail(self, task_id: str) -> TaskDetail | None:
+        """Everything about one task."""
+        return await self.browser.task_detail(task_id)
+
+    async def error_groups(self) -> tuple[ErrorGroup, ...]:
+        """The failed tasks by kind of error, the largest group first."""
+        return await self.browser.error_groups()
+
+    async def export_group(self, group: ErrorGroup, path: Path) -> int:
+        """Write the results lines of a group's tasks to a new file; returns how many."""
+        return await self.browser.export_group(group, path)
+
+    async def list_locks(self) -> tuple[LockView, ...]:
+        """The lock files of the project: this process's, other processes' ("foreign"), and stale ones."""
+        found = await asyncio.to_thread(self.lock.views, self.clock.now())
+        own = os.getpid()
+        return tuple(replace(v, state="foreign") if v.state == "held" and v.pid != own else v for v in found)
+
+    async def clean_locks(self) -> int:
+        """Remove the lock files that nobody holds; returns how many."""
+        number = await asyncio.to_thread(self.lock.clean_all_stale_locks, 0)
+        if number:
+            self.events.emit("cleaned", "1 stale lock removed" if number == 1 else f"{number:,} stale locks removed")
+        return number
 
 
 def _source_key(source: str) -> str:
     return os.path.abspath(source)
 
 
-def _log_event(event: Event) -> None:
-    LOGGER.info("%s", event.text, extra={"action": event.kind})
+def _tasks(number: int) -> str:
+    return "1 task" if number == 1 else f"{number:,} tasks"

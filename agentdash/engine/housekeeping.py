@@ -77,6 +77,7 @@ class Housekeeping:
     async def start(self, *, stop_when_stalled: bool) -> None:
         """Join the project: take over what the store knows, bring lost tasks back, then tick until stopped."""
         self._stop_when_stalled = stop_when_stalled
+        self.stalled, self.is_stalling, self._finished = None, False, -1
         self._ticked_at = self._moved_at = self._clock.monotonic()
         self._absorb(first=True)
         await asyncio.to_thread(self._lock.clean_all_stale_locks, 0)
@@ -84,8 +85,21 @@ class Housekeeping:
         if found:
             self._events.emit("reclaimed", f"{found} tasks of a process that died are pending again")
         await self._save_process()
-        self._rate.update(self._clock.monotonic(), self._store.counts().finished)
+        self._rate.restart()
+        self.measure()
         self._task = asyncio.create_task(self._tick_until_stopped(), name="agentdash-housekeeping")
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether its duties are done: between `start` and `stop`, until one of them fails."""
+        return self._task is not None and not self._task.done()
+
+    def measure(self) -> int:
+        """Take a sample of how fast the run is; returns how many tasks are finished."""
+        finished = self._store.counts().finished
+        now, wall = self._clock.monotonic(), self._clock.now()
+        self._rate.update(now, finished, wall=wall, held=not self._manager.running and self._is_held())
+        return finished
 
     async def stop(self) -> None:
         """Leave the project in order: credentials saved, results file complete. Raises what a duty raised."""
@@ -93,6 +107,7 @@ class Housekeeping:
             self._task.cancel()
             outcome = (await asyncio.gather(self._task, return_exceptions=True))[0]
             self._task = None
+            self.measure()  # the last seconds, or all of a short run
             await self._save(leaving=True)
             await asyncio.to_thread(self._lock.clean_all_stale_locks, 0)
             await asyncio.to_thread(self._results.sync)
@@ -130,9 +145,7 @@ class Housekeeping:
             self._manager.notify()
         await self._save(leaving=False)
         await asyncio.to_thread(self._results.sync)
-        counts = self._store.counts()
-        self._rate.update(self._clock.monotonic(), counts.finished)
-        self._watch_for_stall(counts.finished)
+        self._watch_for_stall(self.measure())
 
     def _compromised(self, task_id: str) -> None:
         """A lock that was taken from under us: its task is stopped and not settled."""
@@ -220,6 +233,13 @@ class Housekeeping:
             self.stalled = reason
             self._events.emit("stalled", reason)
             self._pool.abort()
+
+    def _is_held(self) -> bool:
+        """Whether nothing may be begun: by the user's wish, or as every key cools until a moment that is known."""
+        if self._pool.is_paused:
+            return True
+        readiness = self._rotation.readiness() if self._rotation is not None else None
+        return readiness is not None and not readiness.ready and readiness.at is not None
 
     def _why(self) -> str:
         return str(self._report()["waiting_for"]) or "tasks neither succeed nor fail"

@@ -33,6 +33,14 @@ class Lease:
     sent_at: float
     is_probe: bool = False
 
+    @property
+    def limit_name(self) -> str:
+        """The limit it counts against, in a few words."""
+        organization = self.credential.organization
+        if organization and self.credential.limit_group is None:
+            return f"organization {organization[:8]}"
+        return self.pool.name
+
 
 @dataclass(frozen=True, slots=True)
 class Readiness:

@@ -11,6 +11,7 @@ from pathlib import Path
 from agentdash.clock import isoformat
 from agentdash.secret import redact
 
+LOG_NAME = "agentdash.log"
 LOGGER = logging.getLogger("agentdash")
 _MAX_BYTES = 5 * 2**20
 _BACKUPS = 3
@@ -40,7 +41,7 @@ class _PrivateFile(RotatingFileHandler):
 
 def open_log(state_dir: Path, level: str) -> logging.Handler:
     """Send agentdash's log to `agentdash.log` in the state folder; close it with `close_log`."""
-    handler = _PrivateFile(state_dir / "agentdash.log", maxBytes=_MAX_BYTES, backupCount=_BACKUPS, delay=True)
+    handler = _PrivateFile(state_dir / LOG_NAME, maxBytes=_MAX_BYTES, backupCount=_BACKUPS, delay=True)
     handler.setFormatter(_JsonLines())
     LOGGER.addHandler(handler)
     LOGGER.setLevel(level.upper())

@@ -6,17 +6,17 @@ import asyncio
 import os
 import secrets
 from collections import deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from agentdash.clock import SYSTEM_CLOCK, Clock
-from agentdash.engine.policy import cancelled, interrupted
-from agentdash.engine.results import failed_line, succeeded_line
+from agentdash.engine.policy import cancelled, interrupted, settled_by_hand
+from agentdash.engine.sessionlimit import SessionLimit
 from agentdash.engine.store import Claim, MemoryTaskStore, Ready, Settlement, SqliteTaskStore, claimed
 from agentdash.engine.waiting import until_done
 from agentdash.errors import TransitionError
-from agentdash.model import FINISHED_STATES, Answer, Attempt, Failure, FailureClass, Task, TaskState
+from agentdash.model import FINISHED_STATES, Task, TaskState
 
 _WINDOW = 256
 _WINDOW_AGE_S = 1.0
@@ -40,7 +40,6 @@ class Running:
     claim: Claim
     runner: asyncio.Task[Any] | None = None
     stop: str | None = None
-    output: deque[str] = field(default_factory=lambda: deque(maxlen=2000))
 
 
 class TaskStateManager:
@@ -67,10 +66,10 @@ class TaskStateManager:
         self.running: dict[int, Running] = {}
         self.progress = 0
         """Grows with every settlement: how the stall watch sees that something moves."""
+        self.found_nothing = False
+        """Whether the last look at the store found nothing that may be begun now."""
         self._clock = clock
-        self._limit = limit
-        self._begun: set[int] = set()
-        self._open: set[int] = set()  # those of `_begun` that this process has not seen finished
+        self._limit = SessionLimit(limit, self.store.load)
         self._window: deque[Ready] = deque()
         self._filled_at = float("-inf")
         self._look_again_at = float("-inf")
@@ -79,6 +78,7 @@ class TaskStateManager:
         self._skipped: dict[int, _Skip] = {}
         self._changed = asyncio.Event()
         self._waiting = 0
+        self._interrupts = 0
 
     # -- the public pattern ------------------------------------------------------------------------------------------
     def get_next_pending_task(self) -> Task | None:
@@ -141,7 +141,9 @@ class TaskStateManager:
             claim = self.running[task.seq].claim
         if claim is None:
             return False
-        settled = self.store.settle_and_wait(claim, _by_hand(claim.task, now, error_message, attempts, back=gives_back))
+        settled = self.store.settle_and_wait(
+            claim, settled_by_hand(claim.task, now, error_message, attempts, back=gives_back)
+        )
         self._after_change()
         return settled
 
@@ -161,8 +163,8 @@ class TaskStateManager:
         return added
 
     async def claim(self, task: Task, worker_id: str) -> Claim | None:
-        """pending → running for this worker; None if the task changed in between."""
-        now = self._clock.now()
+        """pending → running for this worker; None if the task changed in between, or all were interrupted."""
+        now, interrupts = self._clock.now(), self._interrupts
         granted, was_cancelled = await until_done(self.store.claim(task, self.owner, worker_id, now))
         if not granted:
             self._handed.discard(task.seq)
@@ -171,9 +173,10 @@ class TaskStateManager:
             claim = claimed(task, self.owner, worker_id, now)
             self._begin(task.seq)
             self.running[task.seq] = Running(claim)
+        if claim is not None and (was_cancelled or interrupts != self._interrupts):
+            was_cancelled |= await self.settle(claim, interrupted(claim, now))
+            claim = None
         if was_cancelled:
-            if claim is not None:
-                await self.settle(claim, interrupted(claim, now))
             raise asyncio.CancelledError
         return claim
 
@@ -211,6 +214,20 @@ class TaskStateManager:
         running.runner.cancel()
         return True
 
+    def interrupt(self) -> int:
+        """Give the running tasks of this process back to pending, and those that are just being claimed.
+
+        Returns how many were asked to stop.
+        """
+        self._interrupts += 1
+        return sum(self.request_stop(seq, "interrupted") for seq in list(self.running))
+
+    def withdraw_cancel(self, ids: Container[str]) -> None:
+        """Let tasks that are just being stopped because of a cancellation go back to pending instead."""
+        for running in self.running.values():
+            if running.stop == "cancel" and running.claim.task.id in ids:
+                running.stop = "interrupted"
+
     def settlement_for_stop(self, claim: Claim, reason: str | None) -> Settlement:
         """How a task ends that was stopped."""
         now = self._clock.now()
@@ -219,7 +236,7 @@ class TaskStateManager:
     async def wait_for_work(self) -> bool:
         """Wait until there may be something to do; False when nothing is pending or running anywhere (or all that the
         limit allows has ended)."""
-        if self.store.counts().unfinished == 0 or self._limit_is_done():
+        if self.store.counts().unfinished == 0 or self._limit.is_done():
             return False
         now = self._clock.now()
         # What the last look at the store has seen already is no reason to look again.
@@ -232,6 +249,16 @@ class TaskStateManager:
             timeout = until if timeout is None else min(until, timeout)
         await self._wait_for_change(timeout)
         return True
+
+    def locked_elsewhere(self) -> int:
+        """How many tasks are passed over for now because somebody else holds their lock."""
+        now = self._clock.now()
+        return sum(skip.until > now for skip in self._skipped.values())
+
+    @property
+    def limit_is_reached(self) -> bool:
+        """Whether as many tasks were begun as the limit allows."""
+        return self._limit.is_reached
 
     def notify(self) -> None:
         """Something changed from outside (requeue, new tasks): look again."""
@@ -255,31 +282,16 @@ class TaskStateManager:
             del self._skipped[seq]  # not met again since: it has ended elsewhere
         barred = self._handed | {seq for seq, skip in self._skipped.items() if skip.until > now}
         found = self.store.ready(_WINDOW + len(barred), now)
-        self._window = deque(ready for ready in found if ready.seq not in barred)
-        if self._limit:
-            room = self._limit - len(self._begun | self._handed)
-            again = [ready for ready in self._window if ready.seq in self._begun]
-            fresh = [ready for ready in self._window if ready.seq not in self._begun]
-            self._window = deque(again + fresh[: max(0, room)])
-        self._filled_at = now
+        free = [ready for ready in found if ready.seq not in barred]
+        self._window = deque(self._limit.admit(free, self._handed))
+        self._filled_at, self.found_nothing = now, not self._window
         # An empty answer holds for a moment: sixty idle workers must not ask sixty times.
         self._look_again_at = float("-inf") if self._window else now + _POLL_S
-
-    def _limit_is_done(self) -> bool:
-        if not self._limit or len(self._begun) < self._limit:
-            return False
-        for seq in list(self._open):
-            task = self.store.load(seq)
-            if task is None or task.state in FINISHED_STATES:  # elsewhere, or by hand
-                self._open.discard(seq)
-        return not self._open
 
     def _begin(self, seq: int) -> None:
         """A task that was handed out is claimed: what locks are met from now on is another story."""
         self._skipped.pop(seq, None)
-        if self._limit:
-            self._begun.add(seq)
-            self._open.add(seq)
+        self._limit.begin(seq)
 
     def _let_go(self, claim: Claim) -> None:
         """Forget a claim, unless another worker here holds the task by a newer one."""
@@ -293,7 +305,7 @@ class TaskStateManager:
         self._let_go(claim)
         self.progress += 1
         if settlement.state is not TaskState.PENDING:
-            self._open.discard(claim.task.seq)
+            self._limit.finish(claim.task.seq)
         if self._waiting or settlement.state is TaskState.PENDING:
             self._after_change()
 
@@ -302,23 +314,3 @@ class TaskStateManager:
         if self._waiting:
             self._changed.set()
             self._changed = asyncio.Event()
-
-
-def _by_hand(task: Task, now: float, error: str | None, attempts: int | None, *, back: bool) -> Settlement:
-    number = attempts if attempts is not None else task.attempts + 1
-    if back:
-        state = TaskState.PENDING
-        number = attempts if attempts is not None else task.attempts
-    else:
-        state = TaskState.FAILED if error is not None else TaskState.SUCCEEDED
-    failure = Failure(FailureClass.TASK, "error", error) if error is not None else None
-    attempt = Attempt(
-        task.fence, "worker-0", None, None, now, now, state.value, failure.error_type if failure else None, error
-    )
-    if state is TaskState.PENDING:
-        line = None
-    elif failure is not None:
-        line = failed_line(task.id, number, attempt, failure)
-    else:
-        line = succeeded_line(task.id, number, attempt, Answer())
-    return Settlement(state, attempt, number, task.service_failures, task.crashes, failure=failure, result=line)

@@ -150,5 +150,26 @@ def after_crash(running: RunningTask, task: Task, now: float, policy: RetryPolic
     )
 
 
+def settled_by_hand(task: Task, now: float, error: str | None, attempts: int | None, *, back: bool) -> Settlement:
+    """What somebody says of a task without having run it here: that it has ended, or goes back to pending."""
+    number = attempts if attempts is not None else task.attempts + 1
+    if back:
+        state = TaskState.PENDING
+        number = attempts if attempts is not None else task.attempts
+    else:
+        state = TaskState.FAILED if error is not None else TaskState.SUCCEEDED
+    failure = Failure(FailureClass.TASK, "error", error) if error is not None else None
+    attempt = Attempt(
+        task.fence, "worker-0", None, None, now, now, state.value, failure.error_type if failure else None, error
+    )
+    if state is TaskState.PENDING:
+        line = None
+    elif failure is not None:
+        line = failed_line(task.id, number, attempt, failure)
+    else:
+        line = succeeded_line(task.id, number, attempt, Answer())
+    return Settlement(state, attempt, number, task.service_failures, task.crashes, failure=failure, result=line)
+
+
 def _bare_attempt(task: Task, worker: str, started_at: float, now: float, outcome: str) -> Attempt:
     return Attempt(task.fence, worker, None, None, started_at, now, outcome)

@@ -4,42 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from agentdash.clock import SYSTEM_CLOCK, Clock
 from agentdash.engine.backoff import AdaptiveBackoff
 from agentdash.engine.events import EventLog
+from agentdash.engine.gate import Gate, Worker, WorkerRunner
 from agentdash.engine.health import WorkerHealthState
 from agentdash.engine.library import NoOtherProcess, task_result
 from agentdash.engine.manager import TaskStateManager
 from agentdash.engine.policy import RetryPolicy
 from agentdash.engine.processors.function import FunctionProcessor, TaskFunction
 from agentdash.engine.runner import TaskRunner
-from agentdash.engine.store import MemoryTaskStore
+from agentdash.engine.store import Claim, MemoryTaskStore
 from agentdash.engine.worker import Lock, work_stealing_loop
 from agentdash.errors import AgentdashError
 from agentdash.model import WorkerView
 
-PARKED_PROBE_S = 60.0
 _MAX_RESTARTS = 5
-
-
-@dataclass(slots=True, eq=False)
-class _Worker:
-    """One worker's place in the pool."""
-
-    id: str
-    health: WorkerHealthState
-    backoff: AdaptiveBackoff
-    since: float
-    state: str = "idle"
-    backoff_until: float | None = None
-    retiring: bool = False
-    restarts: int = 0
-    probe_at: float | None = None
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[None] | None = None
 
 
 class ParallelSessionManager:
@@ -63,17 +45,18 @@ class ParallelSessionManager:
         self.max_workers = max_workers
         self.health_states: dict[str, WorkerHealthState] = {}
         self.events = events or EventLog(clock)
-        self.is_paused = False
-        self.is_draining = False
+        self.is_running = False
         self.policy = policy or RetryPolicy()
         self._clock = clock
+        self._gate = Gate(clock)
         self._backoff = (backoff_base_s, backoff_max_s)
-        self._workers: dict[str, _Worker] = {}
-        self._ended: asyncio.Queue[tuple[_Worker, asyncio.Task[None]]] = asyncio.Queue()
+        self._workers: dict[str, Worker] = {}
+        self._ended: asyncio.Queue[tuple[Worker, asyncio.Task[None]]] = asyncio.Queue()
         self._manager: TaskStateManager | None = None
         self._lock: Lock | None = None
         self._runner: TaskRunner | None = None
         self._fault: BaseException | None = None
+        self._is_over = False
 
     # -- the library's way -------------------------------------------------------------------------------------------
     async def run_parallel_agents(
@@ -113,13 +96,15 @@ class ParallelSessionManager:
 
         Raises what stops all work: `StoreError`, `LockError`, or a fault of our own that keeps coming back.
         """
-        if any(worker.task is not None for worker in self._workers.values()):
+        if self.is_running:
             raise RuntimeError("the pool is running already")
+        self.is_running, self._is_over = True, False
         self._manager, self._lock, self._runner = task_manager, task_lock, runner
+        self._gate.runner = runner
         runner.on_change = self.wake_all
         runner.on_service_back = self._service_is_back
         self._fault = None
-        self.is_draining = False
+        self._gate.is_draining = False
         for worker in self._workers.values():  # another run, another chance
             worker.health.revive()
             worker.probe_at, worker.restarts = None, 0
@@ -128,8 +113,10 @@ class ParallelSessionManager:
             while any(worker.task is not None for worker in self._workers.values()):
                 self._reap(*await self._ended.get())
         finally:
+            self._is_over = True
             self.abort()
             await self._all_ended()
+            self.is_running = self._gate.is_draining = False
         if self._fault is not None:
             raise self._fault
 
@@ -142,7 +129,7 @@ class ParallelSessionManager:
         for worker in wanted:
             worker.retiring = False
             has_ended = worker.task is None or worker.task.done()
-            if has_ended and self._manager is not None and not self.is_draining:
+            if has_ended and self.is_running and not self.is_draining:
                 self._start(worker)
         for worker in self._workers.values():
             if worker not in wanted:
@@ -153,23 +140,31 @@ class ParallelSessionManager:
 
     def pause(self) -> None:
         """Take no new tasks; what runs goes on."""
-        self.is_paused = True
+        self._gate.is_paused = True
 
     def resume(self) -> None:
         """Take tasks again."""
-        self.is_paused = False
+        self._gate.is_paused = False
         self.wake_all()
 
     def drain(self) -> None:
         """Take no new tasks and end when the running ones have ended."""
-        self.is_draining = True
+        self._gate.is_draining = True
         self.wake_all()
         if self._manager is not None:
             self._manager.notify()
 
+    def undrain(self) -> bool:
+        """Take a drain back: workers that have left begin again. False if the run has ended, or ends by a fault."""
+        if not self.is_running or self._is_over or self._fault is not None:
+            return False
+        self._gate.is_draining = False
+        self.resize(self.max_workers)
+        return True
+
     def abort(self) -> None:
         """Stop at once: running tasks go back to pending."""
-        self.is_draining = True
+        self._gate.is_draining = True
         for worker in self._workers.values():
             if worker.task is not None:
                 worker.task.cancel()
@@ -189,27 +184,28 @@ class ParallelSessionManager:
                 worker.wake.set()
 
     @property
+    def is_paused(self) -> bool:
+        """Whether no new tasks are taken for now."""
+        return self._gate.is_paused
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether no new tasks are taken any more."""
+        return self._gate.is_draining
+
+    @property
     def parked(self) -> int:
         """How many workers have given up recovering and wait for their next probe."""
         return sum(worker.health.is_parked() for worker in self._workers.values() if not worker.retiring)
 
     def views(self) -> tuple[WorkerView, ...]:
         """Every worker as shown."""
-        tasks: dict[str, str] = {}
-        if self._manager is not None:
-            tasks = {running.claim.worker: running.claim.task.id for running in self._manager.running.values()}
+        manager = self._manager
+        claims = (
+            {} if manager is None else {running.claim.worker: running.claim for running in manager.running.values()}
+        )
         return tuple(
-            WorkerView(
-                worker.id,
-                "running" if worker.id in tasks else worker.state,
-                tasks.get(worker.id),
-                worker.health.consecutive_failures,
-                worker.health.total_recoveries,
-                worker.backoff_until,
-                worker.since,
-            )
-            for worker in self._workers.values()
-            if worker.task is not None
+            _view(worker, claims.get(worker.id)) for worker in self._workers.values() if worker.task is not None
         )
 
     # -- inside ------------------------------------------------------------------------------------------------------
@@ -222,21 +218,27 @@ class ParallelSessionManager:
                 worker.probe_at = now
         self.wake_all()
 
-    def _new_worker(self, number: int) -> _Worker:
+    def _new_worker(self, number: int) -> Worker:
         worker_id = f"worker-{number}"
         health = self.health_states.setdefault(worker_id, WorkerHealthState(worker_id))
         backoff = AdaptiveBackoff(*self._backoff, jitter_factor=0.5, clock=self._clock)
-        worker = self._workers[worker_id] = _Worker(worker_id, health, backoff, self._clock.now())
+        worker = self._workers[worker_id] = Worker(worker_id, health, backoff, self._clock.now())
         return worker
 
-    def _start(self, worker: _Worker) -> None:
+    def _start(self, worker: Worker) -> None:
         if self._manager is None or self._lock is None or self._runner is None:
             raise RuntimeError("the pool has nothing to run")
-        loop = work_stealing_loop(worker.id, self._manager, self._lock, self._runner, gate=lambda: self._gate(worker))
+        loop = work_stealing_loop(
+            worker.id,
+            self._manager,
+            self._lock,
+            WorkerRunner(worker, self._runner),
+            gate=lambda: self._gate.passes(worker),
+        )
         worker.task = asyncio.create_task(loop, name=f"agentdash-{worker.id}")
         worker.task.add_done_callback(lambda task: self._ended.put_nowait((worker, task)))
 
-    def _reap(self, worker: _Worker, task: asyncio.Task[None]) -> None:
+    def _reap(self, worker: Worker, task: asyncio.Task[None]) -> None:
         """A worker's loop ended: as it should, or with a fault of ours, and then it is begun again, a few times."""
         if worker.task is not task:
             return  # begun again before its end was seen
@@ -265,62 +267,6 @@ class ParallelSessionManager:
             worker.task = None
         self._ended = asyncio.Queue()
 
-    async def _gate(self, worker: _Worker) -> bool:
-        """Hold a worker before its next task while it may not take one; False sends it home."""
-        if self._runner is None:
-            return False
-        while True:
-            if self.is_draining or worker.retiring:
-                return False
-            if self.is_paused:
-                await self._hold(worker, "paused", None)
-                continue
-            probing = not worker.health.is_healthy()
-            if probing and not await self._recover(worker):
-                continue
-            # A probe is how we learn that a server is back: it does not wait for that server's backoff.
-            held = self._runner.hold_until(worker.id, probing=probing)
-            if held is None:
-                break
-            await self._hold(worker, "waiting", held[0])
-        if worker.state != "idle" or worker.backoff_until is not None:
-            worker.state, worker.backoff_until, worker.since = "idle", None, self._clock.now()
-        return True
-
-    async def _recover(self, worker: _Worker) -> bool:
-        """An unhealthy worker waits its backoff, takes a fresh client and probes with the next task.
-
-        Returns whether it may probe now. A parked one probes once a minute, or when it is revived.
-        """
-        now = self._clock.monotonic()
-        parked = worker.health.is_parked()
-        if worker.probe_at is None:
-            worker.backoff.consecutive_failures = worker.health.recovery_attempts + 1
-            worker.probe_at = now + (PARKED_PROBE_S if parked else worker.backoff.get_delay())
-        elif worker.probe_at > now and worker.state == "parked" and not parked:
-            worker.probe_at = now  # revived by hand
-        if worker.probe_at > now:
-            await self._hold(worker, "parked" if parked else "backoff", worker.probe_at)
-            return False
-        worker.probe_at = None
-        worker.state = "probing"
-        if self._runner is not None and self._runner.clients is not None:
-            await self._runner.clients.refresh()
-        return True
-
-    async def _hold(self, worker: _Worker, state: str, until: float | None) -> None:
-        """Wait until a moment (monotonic; None or infinity: until woken), shown in this state."""
-        if worker.state != state:
-            worker.state, worker.since = state, self._clock.now()
-        worker.backoff_until = until if until not in (None, float("inf")) else None
-        worker.wake.clear()
-        wait = None if worker.backoff_until is None else max(0.0, worker.backoff_until - self._clock.monotonic())
-        try:
-            async with asyncio.timeout(wait):
-                await worker.wake.wait()
-        except TimeoutError:
-            return
-
     async def _stop_when_exhausted(self, running: asyncio.Task[None]) -> None:
         """Without a store there is nothing to come back to later.
 
@@ -331,3 +277,18 @@ class ParallelSessionManager:
             if self.parked and (self._runner is None or self._runner.is_down):
                 self.abort()
                 return
+
+
+def _view(worker: Worker, claim: Claim | None) -> WorkerView:
+    """One worker as shown, with the claim it works on."""
+    health = worker.health
+    return WorkerView(
+        worker.id,
+        worker.state if claim is None else "running",
+        None if claim is None else claim.task.id,
+        health.consecutive_failures,
+        health.total_recoveries,
+        None if claim is not None else worker.backoff_until,
+        worker.since if claim is None else claim.claimed_at,
+        health.last_error_type if health.consecutive_failures else None,
+    )

@@ -174,6 +174,8 @@ class APIRotationState:
     def rotate_by_hand(self, name: str | None = None) -> tuple[str, str] | None:
         """Make another key active at once, for new leases: the named one, or the next usable one.
 
+        Without a name the next one that may send now and draws from another limit comes first: nothing else adds
+        capacity.
         A named key that was exhausted or refused gets another chance. Returns (old name, new name), or None if there is
         no such key.
         """
@@ -181,7 +183,7 @@ class APIRotationState:
         old = self.get_current()
         if old is None:
             return None
-        for credential in [*self._in_order()[1:], old]:
+        for credential in [*self._by_use(old, now), old]:
             if credential.name == name or (name is None and credential.is_usable(now)):
                 if name is not None:
                     credential.is_invalid, credential.is_exhausted, credential.exhausted_until = False, False, 0.0
@@ -297,6 +299,16 @@ class APIRotationState:
     # -- inside --------------------------------------------------------------------------------------------------------
     def _in_order(self) -> list[APICredential]:
         return self.credentials[self.current_index :] + self.credentials[: self.current_index]
+
+    def _by_use(self, old: APICredential, now: float) -> list[APICredential]:
+        """The other keys: first those that may send now, of another limit pool before those of the same."""
+
+        def rank(credential: APICredential) -> int:
+            if not credential.is_usable(now) or not self._may_send(credential, now):
+                return 2
+            return int(self.pool_of(credential) is self.pool_of(old))
+
+        return sorted(self._in_order()[1:], key=rank)
 
     def _may_send(self, credential: APICredential, now: float) -> bool:
         pool = self.pool_of(credential)

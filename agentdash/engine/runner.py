@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 from agentdash.clock import SYSTEM_CLOCK, Clock
 from agentdash.engine.backoff import ServiceBackoff
@@ -12,8 +11,9 @@ from agentdash.engine.events import EventLog
 from agentdash.engine.failures import classify, describe
 from agentdash.engine.health import WorkerHealthState
 from agentdash.engine.limits import Lease
+from agentdash.engine.outputs import LiveOutput, LiveOutputs
 from agentdash.engine.policy import RetryPolicy, after_failure, interrupted, success
-from agentdash.engine.processors.base import ClientSource, Processor, TaskContext, ignore_progress
+from agentdash.engine.processors.base import ClientSource, Processor, TaskContext
 from agentdash.engine.rotation import APIRotationState
 from agentdash.engine.store import Claim, Settlement
 from agentdash.model import Answer, Attempt, Failure, FailureClass, TaskState
@@ -29,7 +29,7 @@ class TaskRunner:
     """Runs attempts for all workers of a pool; holds what they share.
 
     `rotation` and `clients` are None for a processor that needs no credentials. `health` maps worker ids to their
-    states. `progress(task id, text)` is told of output as it comes. `on_change` is called when waiting workers may have
+    states. `outputs` has what running tasks write, as it comes. `on_change` is called when waiting workers may have
     something to do, `on_service_back` when a server answers again after an outage.
     """
 
@@ -54,7 +54,7 @@ class TaskRunner:
         self.health = {} if health is None else health
         self.events = events or EventLog(clock)
         self.lock_timeout_s = lock_timeout_s
-        self.progress: Callable[[str, str], None] | None = None
+        self.outputs = LiveOutputs()
         self.on_change: Callable[[], None] = lambda: None
         self.on_service_back: Callable[[], None] = lambda: None
         self.services: dict[str, ServiceBackoff] = {}
@@ -67,6 +67,13 @@ class TaskRunner:
 
     async def attempt(self, claim: Claim) -> Settlement:
         """Run the claimed task once and decide how the claim ends."""
+        output = self.outputs.begin(claim.task.id, claim.task.fence)
+        try:
+            return await self._attempt(claim, output)
+        finally:
+            self.outputs.end(claim.task.id)
+
+    async def _attempt(self, claim: Claim, output: LiveOutput) -> Settlement:
         lease = await self._lease(claim.worker)
         if lease is None and self.rotation is not None:
             return interrupted(claim, self._clock.now(), "not sent")
@@ -77,7 +84,7 @@ class TaskRunner:
             claim.worker,
             claim.task.fence,
             credential,
-            progress=self._progress(claim.task.id),
+            progress=output.add,
             observe=self._observer(lease),
         )
         try:
@@ -92,7 +99,7 @@ class TaskRunner:
                 self.abandoned += 1
                 raise
             failure = classify(describe(error, self._clock.now()))
-            _observe_error(error, context)
+            context.observe_error(error)
             self._react(claim, lease, failure, sent_at)
             settlement = after_failure(
                 claim,
@@ -137,16 +144,28 @@ class TaskRunner:
 
     def _server_hold(self, worker: str, *, probing: bool) -> tuple[float, str] | None:
         """The part of `hold_until` that the servers' backoffs have."""
-        servers: list[str | None] = [None]
-        if self.rotation is not None:
-            wall = self._clock.now()
-            servers = [c.server for c in self.rotation.credentials if c.is_usable(wall)]
-        services = [self.service(server) for server in dict.fromkeys(servers)]
+        services = self._services_in_use()
         starts = [(s, service) for service in services if (s := service.start_for(worker, probing=probing)) is not None]
         if not starts or len(starts) < len(services):
             return None
         start, service = min(starts, key=lambda pair: pair[0])
         return start, service.reason or "the server does not answer"
+
+    def outage(self) -> tuple[float, str] | None:
+        """Until when (monotonic) no server that could be asked is asked, and why; None if one is."""
+        services = self._services_in_use()
+        waits = [(until, service) for service in services if (until := service.until) is not None]
+        if not waits or len(waits) < len(services):
+            return None
+        until, service = min(waits, key=lambda pair: pair[0])
+        return until, service.reason or "the server does not answer"
+
+    def _services_in_use(self) -> list[ServiceBackoff]:
+        servers: list[str | None] = [None]
+        if self.rotation is not None:
+            wall = self._clock.now()
+            servers = [c.server for c in self.rotation.credentials if c.is_usable(wall)]
+        return [self.service(server) for server in dict.fromkeys(servers)]
 
     async def wait_for_service(self, worker: str) -> bool:
         """The gate of a loop without a pool: wait while its server or its keys ask for it."""
@@ -220,7 +239,7 @@ class TaskRunner:
         self.rotation.failed(lease, failure)
         if failure.failure_class is FailureClass.LIMITED:
             wait = f" for {failure.retry_after:.0f} s" if failure.retry_after is not None else ""
-            self.events.emit("limited", f"{name} 429, {_limit_name(lease)} cools{wait}")
+            self.events.emit("limited", f"{name} 429, {lease.limit_name} cools{wait}")
         else:
             self.events.emit(failure.failure_class.value, f"{name} out of use: {failure.message}")
         current = self.rotation.get_current()
@@ -277,27 +296,8 @@ class TaskRunner:
             return lambda organization: None
         return lambda organization: rotation.observe(lease.credential, organization)
 
-    def _progress(self, task_id: str) -> Callable[[str], None]:
-        listener = self.progress
-        return ignore_progress if listener is None else lambda text: listener(task_id, text)
-
 
 def _is_being_cancelled() -> bool:
     """Whether somebody cancels this task. A `CancelledError` without that is the processor's own exception."""
     this = asyncio.current_task()
     return this is None or this.cancelling() > 0
-
-
-def _limit_name(lease: Lease) -> str:
-    """The limit pool of a lease in a few words."""
-    organization = lease.credential.organization
-    if organization and lease.credential.limit_group is None:
-        return f"organization {organization[:8]}"
-    return lease.pool.name
-
-
-def _observe_error(error: BaseException, context: TaskContext) -> None:
-    """Errors tell the organisation too."""
-    headers: Any = getattr(getattr(error, "response", None), "headers", None)
-    if headers is not None:
-        context.observe(headers.get("anthropic-organization-id"))

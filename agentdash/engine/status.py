@@ -121,13 +121,15 @@ def project_status(store: TaskStore, locks: Sequence[LockView], now: float) -> d
     ]
     counts, totals = store.counts(), store.totals()
     rate = sum(one["tasks_per_s"] for one in live) / max(1, len(live))
+    ends = [end for one in live if (end := one.get("done_at")) is not None]
+    eta = max(0.0, min(ends) - now) if ends else None
     active = store.active_credential()
     return report(
         counts,
         totals,
         paused=bool(live) and all(one["paused"] for one in live),
         tasks_per_s=rate,
-        eta_s=counts.unfinished / rate if rate else None,
+        eta_s=eta if counts.unfinished else 0.0 if live else None,
         workers=workers,
         credentials=[stored_credential_dict(record, active, now) for record in store.credentials()],
         locks=locks,

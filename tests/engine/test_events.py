@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from agentdash.engine.events import MAX_EVENTS, Event, EventLog
+from agentdash.engine.events import MAX_EVENTS, EventLog
+from agentdash.model import Event
 from tests.support.virtual_loop import EPOCH, ManualClock
 
 

@@ -102,6 +102,34 @@ async def test_pause_and_resume() -> None:
 
 
 @virtual
+async def test_a_worker_is_idle_since_its_last_task_ended() -> None:
+    """Not since it began: looking for work in vain changes nothing, a task in between does."""
+    bench = Bench(0, a_second, workers=2)
+
+    async def long(task: dict[str, Any], worker_id: str) -> None:
+        await asyncio.sleep(100 if task["id"] == "long" else 1)
+
+    bench.body = long
+    bench.manager.add_tasks([{"id": "long"}, {"id": "short"}])
+    running = bench.start()
+    began = CLOCK.now()
+    await asyncio.sleep(0.5)
+    assert [(view.state, view.since - began) for view in bench.pool.views()] == [("running", 0), ("running", 0)]
+    await asyncio.sleep(25)
+    bench.manager.notify()
+    await asyncio.sleep(1)
+    (idle,) = [view for view in bench.pool.views() if view.state == "idle"]
+    assert idle.since - began == pytest.approx(1)
+    bench.manager.add_tasks([{"id": "late"}])
+    await asyncio.sleep(0.5)
+    assert all(view.state == "running" for view in bench.pool.views())
+    await asyncio.sleep(0.6)
+    (idle,) = [view for view in bench.pool.views() if view.state == "idle"]
+    assert CLOCK.now() - idle.since < 0.2
+    await running
+
+
+@virtual
 async def test_resize_up_and_down() -> None:
     bench = Bench(100, a_second, workers=2)
     running = bench.start()
@@ -294,3 +322,35 @@ async def test_a_failing_listener_stops_nobody() -> None:
     await bench.run()
     assert bench.states() == {"failed": 5}
     assert isinstance(bench.pool.events.listener_fault, BrokenPipeError)
+
+
+# -- between runs ------------------------------------------------------------------------------------------------------
+@virtual
+async def test_a_pool_that_does_not_run_begins_no_workers_and_shows_no_drain() -> None:
+    bench = Bench(3, a_second)
+    bench.pool.drain()
+    await bench.run()
+    assert bench.states() == {"succeeded": 3}, "what was asked before the run is the engine's to know"
+    assert not bench.pool.is_running
+    assert not bench.pool.is_draining
+    bench.manager.add_tasks([{"id": "later"}])
+    bench.pool.resize(9)
+    await asyncio.sleep(5)
+    assert bench.alive() == 0
+    assert not bench.pool.undrain()
+    await bench.run()
+    assert bench.states() == {"succeeded": 4}
+
+
+@virtual
+async def test_a_drain_cannot_be_taken_back_when_the_last_worker_has_left() -> None:
+    bench = Bench(5, a_second, workers=2)
+    running = bench.start()
+    await asyncio.sleep(0.5)
+    bench.pool.drain()
+    assert bench.pool.undrain()
+    await asyncio.sleep(1)
+    bench.pool.drain()
+    await running
+    assert not bench.pool.undrain()
+    assert bench.states() == {"succeeded": 4, "pending": 1}

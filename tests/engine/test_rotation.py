@@ -369,3 +369,19 @@ def test_by_hand_with_one_key() -> None:
     assert keys.state.rotate_by_hand() is None
     assert keys.state.rotate_by_hand("a") == ("a", "a")
     assert keys.next() == "a"
+
+
+def test_by_hand_the_next_key_of_another_limit_comes_before_one_of_the_same() -> None:
+    keys = Keys("abcd")
+    for name in "ab":
+        keys.state.observe(keys[name], "org-1")
+    for name in "cd":
+        keys.state.observe(keys[name], "org-2")
+    assert keys.state.rotate_by_hand() == ("a", "c")
+    assert keys.state.rotate_by_hand() == ("c", "a")
+    keys.state.rotate_by_hand("c")
+    keys.meet(limited(30), "c")
+    keys.state.rotate_by_hand("a")
+    assert keys.state.rotate_by_hand() == ("a", "b")  # the other limit cools: no more than a change of keys is left
+    keys.clock.time += 30
+    assert keys.state.rotate_by_hand() == ("b", "c")

@@ -26,7 +26,7 @@ def test_states(locks: TaskLock, start_peer: StartPeer, project: Path, clock: Fa
     assert now["pid"] == dead.pid
 
     views = {view.task_id: view for view in locks.views(clock.time)}
-    assert views["mine"] == LockView("mine", "worker-1", os.getpid(), clock.time, "held")
+    assert views["mine"] == LockView("mine", "worker-1", os.getpid(), clock.time, "held", clock.time)
     assert views["mine"] == locks.held()["mine"].view(clock.time + 60)
     assert (views["theirs"].state, views["theirs"].holder_id, views["theirs"].pid) == ("held", "worker-7", peer.pid)
     assert views["dead"].state == "stale"
@@ -76,3 +76,16 @@ def test_looking_takes_nothing(locks: TaskLock, peer: Peer, project: Path) -> No
     assert not locks.is_locked("t1")
     assert peer.call("acquire", "t1") is True
     assert locks.is_locked("t1")
+
+
+def test_a_heartbeat_is_seen_by_the_holder_and_by_others(locks: TaskLock, peer: Peer, clock: FakeClock) -> None:
+    locks.acquire("mine")
+    assert locks.held()["mine"].view(clock.time).heartbeat_at == clock.time
+    clock.advance(30)
+    locks.heartbeat_all()
+    view = locks.held()["mine"].view(clock.time)
+    assert (view.heartbeat_at, view.acquired_at) == (clock.time, clock.time - 30)
+    peer.call("acquire", "theirs")
+    [theirs] = [view for view in locks.views(clock.time) if view.task_id == "theirs"]
+    assert theirs.heartbeat_at is not None
+    assert theirs.heartbeat_at > 0

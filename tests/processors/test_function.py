@@ -17,7 +17,7 @@ from agentdash.engine.rotation import APIRotationState
 from agentdash.engine.runner import TaskRunner
 from agentdash.engine.store import Claim
 from agentdash.errors import UsageError
-from agentdash.model import Answer, FailureClass, Task, TaskState
+from agentdash.model import Answer, FailureClass, OutputPart, Task, TaskState
 from agentdash.simulator import Simulator
 from tests.processors.asking import clients, credential, task
 
@@ -83,10 +83,12 @@ async def test_more_than_32_sync_functions_at_once(number: int) -> None:
 @pytest.mark.parametrize("sync", [False, True])
 async def test_a_context_brings_the_leased_client_progress_and_the_cancel_token(sync: bool) -> None:
     seen: list[Any] = []
+    said: list[OutputPart | None] = []
 
     async def ask(task: Any, context: TaskContext) -> Any:
         seen.append(context)
         context.progress("asking")
+        said.append(runner.outputs.since("t1", 0))
         return await context.client.messages.create(
             model="claude-sonnet-5-5", max_tokens=50, messages=[{"role": "user", "content": task["prompt"]}]
         )
@@ -94,6 +96,7 @@ async def test_a_context_brings_the_leased_client_progress_and_the_cancel_token(
     def plainly(task: Any, ctx: TaskContext) -> str:
         seen.append(ctx)
         ctx.progress("asking")
+        said.append(runner.outputs.since("t1", 0))
         return f"{ctx.credential.name if ctx.credential else ''} {ctx.is_cancelled}"
 
     async with Simulator() as simulator:
@@ -101,8 +104,6 @@ async def test_a_context_brings_the_leased_client_progress_and_the_cancel_token(
         key = credential(simulator.base_url)
         processor = FunctionProcessor(plainly if sync else ask)
         runner = TaskRunner(processor, rotation=APIRotationState([key]), clients=source)
-        said: list[tuple[str, str]] = []
-        runner.progress = lambda task_id, text: said.append((task_id, text))
         try:
             settlement = await runner.attempt(Claim(task(), "owner", "worker-0", time.time()))
         finally:
@@ -113,7 +114,7 @@ async def test_a_context_brings_the_leased_client_progress_and_the_cancel_token(
     assert seen[0].credential is key
     assert seen[0].client is not None
     assert seen[0].is_cancelled is False
-    assert said == [("t1", "asking")]
+    assert said == [OutputPart("asking", 6, attempt=0)]
     assert requests == (0 if sync else 1)
     assert settlement.answer is not None
     if not sync:

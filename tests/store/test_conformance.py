@@ -30,6 +30,7 @@ def test_the_transition_table_is_the_one_of_the_design() -> None:
     assert allowed == {
         ("pending", "running"),
         ("pending", "cancelled"),
+        ("pending", "failed"),
         ("running", "succeeded"),
         ("running", "failed"),
         ("running", "cancelled"),

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -52,6 +52,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.now = NOW
         self.model: dict[str, Model] = {}
         self.settled = 0
+        self.undo: dict[str, tuple[Model, TaskState, int]] = {}
+        """What the last action changed: each task as it was, and the state and fence it was left with."""
 
     def make(self) -> Store:
         raise NotImplementedError
@@ -127,23 +129,51 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(chosen=st.one_of(st.none(), some_ids))
     def requeue(self, chosen: list[str] | None) -> None:
         if chosen is None:
-            moved = [m for m in self.model.values() if m.state is TaskState.FAILED]
+            moved = [task_id for task_id, model in self.model.items() if model.state is TaskState.FAILED]
         else:
-            moved = [self.model[task_id] for task_id in set(chosen) if self.model[task_id].state in REQUEUEABLE]
+            moved = [task_id for task_id in set(chosen) if self.model[task_id].state in REQUEUEABLE]
         assert self.wait(self.store.requeue(chosen)) == len(moved)
-        for model in moved:
+        if moved:
+            self.undo = {}
+        for task_id in moved:
+            model = self.model[task_id]
+            self.undo[task_id] = (replace(model), TaskState.PENDING, model.fence + 1)
             model.state, model.attempts, model.available_at, model.fence = TaskState.PENDING, 0, 0.0, model.fence + 1
 
     @rule(chosen=some_ids)
     def cancel(self, chosen: list[str]) -> None:
-        models = [self.model[task_id] for task_id in set(chosen)]
-        pending = [m for m in models if m.state is TaskState.PENDING]
-        running = [m for m in models if m.state is TaskState.RUNNING]
+        pending = [task_id for task_id in set(chosen) if self.model[task_id].state is TaskState.PENDING]
+        running = [task_id for task_id in set(chosen) if self.model[task_id].state is TaskState.RUNNING]
         assert self.wait(self.store.cancel(chosen, self.now)) == (len(pending), len(running))
-        for model in pending:
+        if pending or running:
+            self.undo = {}
+        for task_id in pending:
+            model = self.model[task_id]
+            self.undo[task_id] = (replace(model), TaskState.CANCELLED, model.fence + 1)
             model.state, model.fence = TaskState.CANCELLED, model.fence + 1
-        for model in running:
+        for task_id in running:
+            model = self.model[task_id]
+            self.undo[task_id] = (replace(model), TaskState.RUNNING, model.fence)
             model.asked = True
+
+    @rule()
+    def take_back(self) -> None:
+        restored = 0
+        for task_id, (before, left, fence) in self.undo.items():
+            model = self.model[task_id]
+            if model.fence != fence:
+                continue
+            if left is TaskState.RUNNING and model.state in (TaskState.RUNNING, TaskState.PENDING):
+                model.asked = False
+            elif left is TaskState.RUNNING and model.state is TaskState.CANCELLED:
+                self.model[task_id] = replace(before, state=TaskState.PENDING, fence=fence + 1, asked=False)
+            elif left is not TaskState.RUNNING and model.state is left:
+                self.model[task_id] = replace(before, fence=fence + 1)
+            else:
+                continue
+            restored += 1
+        assert self.wait(self.store.undo()) == (restored, len(self.undo) - restored)
+        self.undo = {}
 
     @rule(seconds=st.sampled_from([0.5, 1.0, 5.0]))
     def wait_a_while(self, seconds: float) -> None:

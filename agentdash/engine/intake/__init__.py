@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, Literal
@@ -31,7 +32,12 @@ def read_tasks(
     while iterating for one that is empty, not UTF-8, or broken as a whole.
     """
     resolved = resolve(sources, read_prompt_lines if stdin_format == "txt" else read_jsonl)
-    return _read_all(resolved, sys.stdin.buffer if stdin is None else stdin, bad)
+    return _read_all(resolved, stdin or _standard_input(), bad)
+
+
+def _standard_input() -> BinaryIO:
+    """Nothing to read where it was closed before the start."""
+    return io.BytesIO() if sys.stdin is None else sys.stdin.buffer
 
 
 def _read_all(sources: list[Source], stdin: BinaryIO, bad: BadLines) -> Iterator[TaskSpec]:

@@ -122,6 +122,7 @@ class TaskLock:
                 return False
             with suppress(OSError):  # the time is for show; a full or read-only disk does not free the lock
                 os.utime(held.fd)
+                self._held[task_id] = held._replace(heartbeat_at=self._clock.now())
             return self._is_in_place(held)
 
     def heartbeat_all(self) -> list[str]:

@@ -42,11 +42,14 @@ class HeldLock(NamedTuple):
     inode: int
     spare: str = ""
     """The hidden name of its file, where it has one (see `spares`)."""
+    heartbeat_at: float | None = None
+    """The last heartbeat, in seconds since the epoch; None before the first."""
 
     def view(self, now: float) -> LockView:
         """This lock as shown at `now` (seconds since the epoch): held, or overdue when its time budget is over."""
         state = "overdue" if is_overdue(self.acquired_at, self.timeout, now) else "held"
-        return LockView(self.task_id, self.holder_id, self.pid, self.acquired_at, state)
+        beat = self.acquired_at if self.heartbeat_at is None else self.heartbeat_at
+        return LockView(self.task_id, self.holder_id, self.pid, self.acquired_at, state, beat)
 
 
 @dataclass(frozen=True, slots=True)

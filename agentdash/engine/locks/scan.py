@@ -119,7 +119,7 @@ def _view(folder_fd: int, name: str, now: float) -> LockView | None:
             return None
         record = decode(os.pread(fd, MAX_RECORD_BYTES, 0))
         if record is None or name not in _names_of(record.task_id):
-            return LockView(readable_id(name), "", 0, found.st_mtime, "stale" if free else "foreign")
+            return LockView(readable_id(name), "", 0, found.st_mtime, "stale" if free else "foreign", found.st_mtime)
         state = "held"
         if free:
             state = "stale"
@@ -127,7 +127,7 @@ def _view(folder_fd: int, name: str, now: float) -> LockView | None:
             state = "foreign"
         elif is_overdue(record.acquired_at, record.timeout, now):
             state = "overdue"
-        return LockView(record.task_id, record.holder_id, record.pid, record.acquired_at, state)
+        return LockView(record.task_id, record.holder_id, record.pid, record.acquired_at, state, found.st_mtime)
 
 
 def _unreadable(folder_fd: int, name: str) -> LockView | None:

@@ -93,6 +93,7 @@ class TaskLock:
             return False
         with suppress(OSError):
             os.utime(self._path(task_id).with_suffix(".json"))
+            self._held[task_id] = held[0]._replace(heartbeat_at=self._clock.now()), held[1]
         return held[1].is_locked and self._path(task_id).exists()
 
     def heartbeat_all(self) -> list[str]:
@@ -150,13 +151,14 @@ class TaskLock:
             return False
 
     def _view(self, path: Path, now: float) -> LockView:
+        beside = path.with_suffix(".json")
         try:
-            record = decode(path.with_suffix(".json").read_bytes()[:MAX_RECORD_BYTES])
+            record, beat = decode(beside.read_bytes()[:MAX_RECORD_BYTES]), beside.stat().st_mtime
         except OSError:
-            record = None
+            record, beat = None, 0.0
         free = is_lock_file(path.name) and self._is_free(path)
         if record is None:
             return LockView(readable_id(path.name), "", 0, time.time(), "stale" if free else "foreign")
         state = "overdue" if is_overdue(record.acquired_at, record.timeout, now) else "held"
         state = "stale" if free else state if record.is_local() else "foreign"
-        return LockView(record.task_id, record.holder_id, record.pid, record.acquired_at, state)
+        return LockView(record.task_id, record.holder_id, record.pid, record.acquired_at, state, beat)

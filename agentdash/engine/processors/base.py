@@ -38,6 +38,12 @@ class TaskContext:
         """Whether the task shall stop."""
         return self.cancelled.is_set()
 
+    def observe_error(self, error: BaseException) -> None:
+        """Errors of the API tell whose limits they count against, too."""
+        headers: Any = getattr(getattr(error, "response", None), "headers", None)
+        if headers is not None:
+            self.observe(headers.get("anthropic-organization-id"))
+
 
 class Processor(Protocol):
     """Does the work of one task. Raises what went wrong; `failures` decides who pays."""

@@ -15,7 +15,8 @@ from agentdash.errors import TransitionError
 from agentdash.model import Answer, Attempt, Counts, Failure, Task, TaskSpec, TaskState, Totals
 
 TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = {
-    TaskState.PENDING: frozenset({TaskState.RUNNING, TaskState.CANCELLED}),
+    # To FAILED only by `undo`, which takes a requeue back: without running, no task fails.
+    TaskState.PENDING: frozenset({TaskState.RUNNING, TaskState.CANCELLED, TaskState.FAILED}),
     TaskState.RUNNING: frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.PENDING}),
     TaskState.SUCCEEDED: frozenset(),
     TaskState.FAILED: frozenset({TaskState.PENDING}),
@@ -240,6 +241,18 @@ class TaskStore(Protocol):
 
     async def cancel(self, ids: Sequence[str], now: float) -> tuple[int, int]:
         """pending → cancelled at once; running ones are asked for. Returns (cancelled, asked)."""
+        ...
+
+    async def undo(self) -> tuple[int, int]:
+        """Take the last requeue or cancellation of this process back, as far as its tasks were not changed since.
+
+        Returns (put back, gone on). Of running tasks that were asked to stop, those that were stopped are pending
+        again, the others are asked no more. One that moved no task leaves the one before it as the last.
+        """
+        ...
+
+    async def drop_undo(self) -> None:
+        """Forget what `undo` would need: its time is over."""
         ...
 
     async def add_totals(self, totals: Totals) -> None: ...

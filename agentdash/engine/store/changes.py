@@ -1,4 +1,4 @@
-"""The changes a user asks for: requeue and cancel, by hand or in bulk."""
+"""The changes a user asks for: requeue and cancel, by hand or in bulk. `undo` takes the last one back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from agentdash.engine.results import cancelled_line
 from agentdash.engine.store.codes import CANCELLED, CODE_OF, FAILED, storable
+from agentdash.engine.store.undo import choose, mark_results_changed, remember
 from agentdash.engine.store.writer import Transaction
 from agentdash.model import TaskState
 
@@ -32,31 +33,31 @@ def requeue_tasks(transaction: Transaction, request: RequeueRequest) -> int:
     """failed or cancelled → pending, counters fresh. The fence grows: what was loaded before cannot be claimed."""
     if request.ids is not None:
         condition = f"state IN ({FAILED}, {CANCELLED}) AND id IN (SELECT value FROM json_each(?1))"
-        parameters = [_as_json(request.ids)]
+        parameters: tuple[object, ...] = (_as_json(request.ids),)
     elif request.error_contains is not None:
         condition = (
             f"state = {FAILED} AND (instr(coalesce(error_message, ''), ?1) OR instr(coalesce(error_type, ''), ?1))"
         )
-        parameters = [storable(request.error_contains)]
+        parameters = (storable(request.error_contains),)
     else:
-        condition, parameters = f"state = {FAILED}", []
+        condition, parameters = f"state = {FAILED}", ()
     connection = transaction.connection
+    if not choose(connection, f"SELECT seq, state FROM tasks WHERE {condition}", parameters):
+        return 0
+    remember(connection)
     moved = 0
-    connection.execute("CREATE TEMP TABLE IF NOT EXISTS requeued (seq INTEGER PRIMARY KEY)")
-    connection.execute("DELETE FROM requeued")
-    connection.execute(f"INSERT INTO requeued SELECT seq FROM tasks WHERE {condition}", parameters)
     for state in (TaskState.FAILED, TaskState.CANCELLED):
         number = connection.execute(
             "UPDATE tasks SET state = 0, fence = fence + 1, attempts = 0, service_failures = 0, crashes = 0,"
             " available_at = 0, finished_at = NULL, error_type = NULL, error_message = NULL"
-            " WHERE state = ? AND seq IN (SELECT seq FROM requeued)",
+            " WHERE seq IN (SELECT seq FROM temp.chosen WHERE state = ?)",
             (CODE_OF[state],),
         ).rowcount
         if number:
             transaction.move(state, TaskState.PENDING, number)
         moved += number
     # Their lines leave the results: the file is written anew from what is left.
-    lines = connection.execute("DELETE FROM results WHERE seq IN (SELECT seq FROM requeued)").rowcount
+    lines = connection.execute("DELETE FROM results WHERE seq IN (SELECT seq FROM temp.chosen)").rowcount
     if lines:
         mark_results_changed(transaction)
     return moved
@@ -65,15 +66,17 @@ def requeue_tasks(transaction: Transaction, request: RequeueRequest) -> int:
 def cancel_tasks(transaction: Transaction, request: CancelRequest) -> tuple[int, int]:
     """pending → cancelled with its results line; running ones are marked for their owner to stop."""
     connection = transaction.connection
-    ids = _as_json(request.ids)
+    query = "SELECT seq, state FROM tasks WHERE state IN (0, 1) AND id IN (SELECT value FROM json_each(?))"
+    if not choose(connection, query, (_as_json(request.ids),)):
+        return 0, 0
+    remember(connection)
     rows = connection.execute(
-        "SELECT seq, id, attempts FROM tasks WHERE state = 0 AND id IN (SELECT value FROM json_each(?)) ORDER BY seq",
-        (ids,),
+        "SELECT seq, id, attempts FROM tasks WHERE seq IN (SELECT seq FROM temp.chosen WHERE state = 0) ORDER BY seq"
     ).fetchall()
-    connection.executemany(
+    connection.execute(
         "UPDATE tasks SET state = 4, fence = fence + 1, finished_at = ?, error_type = NULL, error_message = NULL"
-        " WHERE seq = ?",
-        [(request.now, seq) for seq, _, _ in rows],
+        " WHERE seq IN (SELECT seq FROM temp.chosen WHERE state = 0)",
+        (request.now,),
     )
     connection.executemany(
         "INSERT INTO results (seq, line) VALUES (?, ?)",
@@ -82,17 +85,9 @@ def cancel_tasks(transaction: Transaction, request: CancelRequest) -> tuple[int,
     if rows:
         transaction.move(TaskState.PENDING, TaskState.CANCELLED, len(rows))
     asked = connection.execute(
-        "UPDATE tasks SET cancel_requested = 1 WHERE state = 1 AND id IN (SELECT value FROM json_each(?))", (ids,)
+        "UPDATE tasks SET cancel_requested = 1 WHERE seq IN (SELECT seq FROM temp.chosen WHERE state = 1)"
     ).rowcount
     return len(rows), asked
-
-
-def mark_results_changed(transaction: Transaction) -> None:
-    """Lines that the results file may hold already are gone: it must be written anew."""
-    transaction.connection.execute(
-        "INSERT INTO meta (key, value) VALUES ('results_generation', '1')"
-        " ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1"
-    )
 
 
 def _as_json(ids: Sequence[str]) -> str:

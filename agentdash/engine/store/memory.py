@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -47,6 +47,20 @@ class _Row:
     attempts: list[Attempt] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What a row was before a requeue or cancellation, and how that left it."""
+
+    task: Task
+    available_at: float
+    finished_at: float | None
+    failure: Failure | None
+    result: str | None
+    answer: Answer | None
+    left_state: TaskState
+    left_fence: int
+
+
 class MemoryTaskStore:
     """`TaskStore` for one process and one run."""
 
@@ -62,6 +76,7 @@ class MemoryTaskStore:
         self._active: str | None = None
         self._processes: dict[str, ProcessRecord] = {}
         self._sources: dict[str, str] = {}
+        self._undo: list[_Before] = []
 
     # -- reads -------------------------------------------------------------------------------------------------------
     def counts(self) -> Counts:
@@ -215,20 +230,37 @@ class MemoryTaskStore:
         return self._settle(running.seq, running.fence, settlement)
 
     async def requeue(self, ids: Sequence[str] | None, *, error_contains: str | None = None) -> int:
-        return sum(self._requeue(row) for row in list(self._rows.values()) if _selected(row, ids, error_contains))
+        chosen = None if ids is None else frozenset(ids)
+        rows = [row for row in self._rows.values() if _selected(row, chosen, error_contains)]
+        if rows:
+            self._undo = [_before(row, TaskState.PENDING) for row in rows]
+        for row in rows:
+            self._move(row, TaskState.PENDING, fence=row.task.fence + 1, attempts=0, service_failures=0, crashes=0)
+            row.available_at, row.finished_at, row.failure, row.result = 0.0, None, None, None
+        return len(rows)
 
     async def cancel(self, ids: Sequence[str], now: float) -> tuple[int, int]:
-        cancelled = asked = 0
-        for row in (self._row(task_id) for task_id in dict.fromkeys(ids)):
-            if row is not None and row.task.state is TaskState.PENDING:
-                self._move(row, TaskState.CANCELLED, fence=row.task.fence + 1)
-                row.finished_at, row.failure = now, None
-                row.result = cancelled_line(row.task.id, row.task.attempts, now)
-                cancelled += 1
-            elif row is not None and row.task.state is TaskState.RUNNING:
-                row.cancel_requested = True
-                asked += 1
-        return cancelled, asked
+        found = [row for task_id in dict.fromkeys(ids) if (row := self._row(task_id)) is not None]
+        pending = [row for row in found if row.task.state is TaskState.PENDING]
+        running = [row for row in found if row.task.state is TaskState.RUNNING]
+        if pending or running:
+            self._undo = [_before(row, TaskState.CANCELLED) for row in pending]
+            self._undo += [_before(row, TaskState.RUNNING) for row in running]
+        for row in pending:
+            self._move(row, TaskState.CANCELLED, fence=row.task.fence + 1)
+            row.finished_at, row.failure = now, None
+            row.result = cancelled_line(row.task.id, row.task.attempts, now)
+        for row in running:
+            row.cancel_requested = True
+        return len(pending), len(running)
+
+    async def undo(self) -> tuple[int, int]:
+        done = [self._put_back(before) for before in self._undo]
+        self._undo = []
+        return sum(done), len(done) - sum(done)
+
+    async def drop_undo(self) -> None:
+        self._undo = []
 
     async def add_totals(self, totals: Totals) -> None:
         names = [f.name for f in fields(Totals)]
@@ -264,7 +296,6 @@ class MemoryTaskStore:
     def _move(self, row: _Row, state: TaskState, **changes: Any) -> None:
         before = row.task.state
         check_transition(before, state)
-        check_transition(before, state)
         self._counts[before] -= 1
         self._counts[state] += 1
         key = (-row.task.priority, row.task.seq)
@@ -295,11 +326,28 @@ class MemoryTaskStore:
         self._totals = replace(self._totals, **{n: getattr(self._totals, n) + getattr(spent, n) for n in names})
         return True
 
-    def _requeue(self, row: _Row) -> bool:
-        if row.task.state not in REQUEUEABLE:
+    def _put_back(self, before: _Before) -> bool:
+        """One task as it was before the last action; False if it was changed since."""
+        row = self._rows[before.task.seq]
+        state, was_asked = row.task.state, before.left_state is TaskState.RUNNING
+        if row.task.fence != before.left_fence:
             return False
-        self._move(row, TaskState.PENDING, fence=row.task.fence + 1, attempts=0, service_failures=0, crashes=0)
-        row.available_at, row.finished_at, row.failure, row.result = 0.0, None, None, None
+        if was_asked and state in (TaskState.RUNNING, TaskState.PENDING):
+            row.cancel_requested = False
+            return True
+        if state is not (TaskState.CANCELLED if was_asked else before.left_state):
+            return False
+        old, is_open = before.task, was_asked or before.task.state is TaskState.PENDING
+        self._move(
+            row,
+            TaskState.PENDING if is_open else old.state,
+            fence=row.task.fence + 1,
+            attempts=old.attempts,
+            service_failures=old.service_failures,
+            crashes=old.crashes,
+        )
+        row.available_at, row.finished_at, row.failure = before.available_at, before.finished_at, before.failure
+        row.result, row.answer = before.result, before.answer
         return True
 
 
@@ -309,9 +357,16 @@ def _done(result: bool) -> Write[bool]:
     return future
 
 
-def _selected(row: _Row, ids: Sequence[str] | None, error_contains: str | None) -> bool:
+def _before(row: _Row, left: TaskState) -> _Before:
+    fence = row.task.fence + (left is not TaskState.RUNNING)  # a running one is only asked
+    return _Before(
+        row.task, row.available_at, row.finished_at, row.failure, row.result, row.answer, left, fence
+    )  # fmt: skip
+
+
+def _selected(row: _Row, ids: Collection[str] | None, error_contains: str | None) -> bool:
     if ids is not None:
-        return row.task.id in ids
+        return row.task.id in ids and row.task.state in REQUEUEABLE
     if row.task.state is not TaskState.FAILED:
         return False
     if error_contains is None:

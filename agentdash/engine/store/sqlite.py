@@ -25,6 +25,7 @@ from agentdash.engine.store.batches import ClaimRequest, SettleRequest, claim_ba
 from agentdash.engine.store.changes import CancelRequest, RequeueRequest, cancel_tasks, requeue_tasks
 from agentdash.engine.store.reads import SqliteReads
 from agentdash.engine.store.schema import check_version, migrate
+from agentdash.engine.store.undo import forget, undo_last
 from agentdash.engine.store.writer import GroupCommitWriter, Transaction, translate
 from agentdash.engine.waiting import Write
 from agentdash.errors import StoreError
@@ -70,6 +71,7 @@ class SqliteTaskStore(SqliteReads):
             migrate(writer, str(self.path))
             reader = _open(self.path)
             writer.execute(_BUSY_SLICE)
+            writer.execute("PRAGMA temp.auto_vacuum = FULL")  # what is kept for an undo is given free after it
             reader.execute(_BUSY_SLICE)
             reader.execute("PRAGMA query_only = 1")
         except sqlite3.Error as error:
@@ -115,6 +117,14 @@ class SqliteTaskStore(SqliteReads):
 
     async def cancel(self, ids: Sequence[str], now: float) -> tuple[int, int]:
         return await self._run(lambda tx: cancel_tasks(tx, CancelRequest(ids, now)))
+
+    async def undo(self) -> tuple[int, int]:
+        # Alone, and so after every write that was begun before it: how a stopped task ended is known by then.
+        done: tuple[int, int] = await self.writer.submit(_apply, undo_last, alone=True)
+        return done
+
+    async def drop_undo(self) -> None:
+        await self._run(lambda tx: forget(tx.connection))
 
     async def add_totals(self, totals: Totals) -> None:
         await self._run(lambda tx: tx.spend(totals))

@@ -1,0 +1,120 @@
+"""Where a worker stands before each task: while the pool is paused, its server is down, or it recovers itself."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from agentdash.clock import Clock
+from agentdash.engine.backoff import AdaptiveBackoff
+from agentdash.engine.health import WorkerHealthState
+from agentdash.engine.runner import TaskRunner
+from agentdash.engine.store import Claim, Settlement
+
+PARKED_PROBE_S = 60.0
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """One worker's place in the pool."""
+
+    id: str
+    health: WorkerHealthState
+    backoff: AdaptiveBackoff
+    since: float
+    state: str = "idle"
+    backoff_until: float | None = None
+    retiring: bool = False
+    restarts: int = 0
+    probe_at: float | None = None
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+    has_worked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRunner:
+    """The pool's runner as one worker sees it: notes that the worker had a task, as it is idle anew after that."""
+
+    worker: Worker
+    runner: TaskRunner
+
+    @property
+    def lock_timeout_s(self) -> float:
+        """As the runner has it."""
+        return self.runner.lock_timeout_s
+
+    async def attempt(self, claim: Claim) -> Settlement:
+        """As the runner does it."""
+        self.worker.has_worked = True
+        return await self.runner.attempt(claim)
+
+
+class Gate:
+    """The gate of one pool. `is_draining` sends workers home, `is_paused` holds them.
+
+    A worker that waits looks again when its `wake` is set.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.is_paused = False
+        self.is_draining = False
+        self.runner: TaskRunner | None = None
+        self._clock = clock
+
+    async def passes(self, worker: Worker) -> bool:
+        """Hold a worker before its next task while it may not take one; False sends it home."""
+        if self.runner is None:
+            return False
+        while True:
+            if self.is_draining or worker.retiring:
+                return False
+            if self.is_paused:
+                await self._hold(worker, "paused", None)
+                continue
+            probing = not worker.health.is_healthy()
+            if probing and not await self._recover(worker, self.runner):
+                continue
+            # A probe is how we learn that a server is back: it does not wait for that server's backoff.
+            held = self.runner.hold_until(worker.id, probing=probing)
+            if held is None:
+                break
+            await self._hold(worker, "waiting", held[0])
+        if worker.has_worked or worker.state != "idle" or worker.backoff_until is not None:
+            worker.has_worked = False
+            worker.state, worker.backoff_until, worker.since = "idle", None, self._clock.now()
+        return True
+
+    async def _recover(self, worker: Worker, runner: TaskRunner) -> bool:
+        """An unhealthy worker waits its backoff, takes a fresh client and probes with the next task.
+
+        Returns whether it may probe now. A parked one probes once a minute, or when it is revived.
+        """
+        now = self._clock.monotonic()
+        parked = worker.health.is_parked()
+        if worker.probe_at is None:
+            worker.backoff.consecutive_failures = worker.health.recovery_attempts + 1
+            worker.probe_at = now + (PARKED_PROBE_S if parked else worker.backoff.get_delay())
+        elif worker.probe_at > now and worker.state == "parked" and not parked:
+            worker.probe_at = now  # revived by hand
+        if worker.probe_at > now:
+            await self._hold(worker, "parked" if parked else "backoff", worker.probe_at)
+            return False
+        worker.probe_at = None
+        worker.state = "probing"
+        if runner.clients is not None:
+            await runner.clients.refresh()
+        return True
+
+    async def _hold(self, worker: Worker, state: str, until: float | None) -> None:
+        """Wait until a moment (monotonic; None or infinity: until woken), shown in this state."""
+        if worker.state != state:
+            worker.state, worker.since = state, self._clock.now()
+        worker.backoff_until = until if until not in (None, float("inf")) else None
+        worker.wake.clear()
+        wait = None if worker.backoff_until is None else max(0.0, worker.backoff_until - self._clock.monotonic())
+        try:
+            async with asyncio.timeout(wait):
+                await worker.wake.wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,1 @@
+"""The dashboard: draws what a run says of itself, and passes keys on to it. It never runs a task."""

@@ -1,0 +1,322 @@
+"""The Textual application: one timer, one snapshot a tick, the keys that work everywhere. It never owns the run."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding
+from textual.dom import DOMNode
+from textual.filter import LineFilter
+from textual.screen import Screen
+
+from agentdash.errors import AgentdashError, UsageError
+from agentdash.model import ErrorGroup, Snapshot, TaskState
+from agentdash.text import clean
+from agentdash.ui.bindings import APP_BINDINGS, MAIN_BINDINGS, PALETTE_TITLES, check_keymap
+from agentdash.ui.crash import RedactedCrash
+from agentdash.ui.panels.lines import LineList
+from agentdash.ui.panels.queue import Queue
+from agentdash.ui.run import Run
+from agentdash.ui.screens.main import MainScreen
+from agentdash.ui.terminal import ControlFilter, dashboard_driver
+from agentdash.ui.themes import THEMES
+from agentdash.ui.verbs import Verbs
+
+TICK_S = 0.3
+FORCE_AFTER_S = 2.0
+IDLE_TICK_S = 0.95
+"""How long what has not changed stays as it is: all that moves then are ages and countdowns, shown in seconds."""
+_FINISHED = "finished"
+_LEAST_COMMON = 8
+_PATIENT_LOOKS = 10
+_NOT_IN_PALETTE = frozenset({"interrupt_key", "quit_key", "next_panel", "panel_before"})
+
+
+class DashboardApp(RedactedCrash, App[None]):
+    """The dashboard of one run.
+
+    `painted` is set when the first frame is on the terminal. `left_at` is the moment at which the user asked to quit;
+    `on_forced` is called when quitting at once did not help (a thread that can't be stopped). `keymap` maps binding
+    ids to keys. Quitting only drains the run: whoever owns both ends the app when the run has ended. Raises
+    `UsageError` for a theme, an id or a key there is none of.
+    """
+
+    TITLE = "agentdash"
+    CSS_PATH = Path(__file__).with_name("app.tcss")
+    BINDINGS: ClassVar = list(APP_BINDINGS)
+    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (70, "-narrow"), (100, "-roomy"), (150, "-wide")]  # noqa: RUF012 - as App declares it
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (30, "-tall")]  # noqa: RUF012 - as above
+
+    def __init__(self, run: Run, *, keymap: Mapping[str, str] | None = None, theme: str | None = None) -> None:
+        super().__init__(driver_class=dashboard_driver())
+        self._user_keys = check_keymap(keymap, _bindings_together()) if keymap else {}
+        self._engine = run
+        for own in THEMES:
+            self.register_theme(own)
+        self._wanted_theme = theme or THEMES[0].name
+        if self._wanted_theme not in self.available_themes:
+            known = ", ".join(sorted(self.available_themes))
+            raise UsageError(f"There is no theme {self._wanted_theme!r}.", hint=f"Known: {known}.")
+        self.verbs = Verbs(self, run)
+        self.painted = asyncio.Event()
+        self.left_at: Snapshot | None = None
+        self.on_forced: Callable[[], object] = lambda: None
+        self._aborted_at: float | None = None
+        self.snapshot: Snapshot | None = None
+        self._main: MainScreen | None = None
+        self._available: frozenset[str] = frozenset()
+        self._fault = ""
+        self._shown_at = float("-inf")
+        self._looks_in_vain = 0
+
+    @property
+    def log_path(self) -> Path:
+        """Where the details of a fault are."""
+        return self._engine.log_path
+
+    def on_mount(self) -> None:
+        self.theme = self._wanted_theme
+        if self._user_keys:
+            self.set_keymap(self._user_keys)
+        self._main = MainScreen(self._engine, self.verbs)
+        _ = self.push_screen(self._main)
+        self.set_interval(TICK_S, self._look, name="snapshot")
+        self.call_after_refresh(self._first_frame)
+
+    def _first_frame(self) -> None:
+        self.tick()
+        self.call_after_refresh(self._is_painted)
+
+    def _is_painted(self) -> None:
+        self.painted.set()
+        self.run_worker(_load_screens, thread=True, name="screens", exit_on_error=False)
+
+    def _look(self) -> None:
+        """What the timer does: show what is new at once, and where nothing is, let the ages grow now and then."""
+        is_still = isinstance(self.screen, MainScreen) and not self.screen.is_searching
+        self._looks_in_vain += 1
+        if is_still and self._looks_in_vain > _PATIENT_LOOKS and self._looks_in_vain % 2:
+            return  # nothing has happened for a while: half as often will do
+        snapshot = self._take_snapshot()
+        if snapshot is None:
+            return
+        is_new = snapshot != self.snapshot or not is_still
+        if is_new:
+            self._looks_in_vain = 0
+        if is_new or self._engine.clock.monotonic() - self._shown_at >= IDLE_TICK_S:
+            self._show(snapshot)
+
+    def tick(self) -> None:
+        """Take one snapshot and show it on the screens that can be seen."""
+        if (snapshot := self._take_snapshot()) is not None:
+            self._show(snapshot)
+
+    def _take_snapshot(self) -> Snapshot | None:
+        try:
+            snapshot = self._engine.snapshot()
+        except AgentdashError as error:  # the database is away for a moment: what was shown stays
+            if self._fault != error.message:
+                self._fault = error.message
+                self.verbs.tell(clean(error.message), severity="error")
+            return None
+        self._fault = ""
+        return snapshot
+
+    def _show(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        now, monotonic = self._engine.clock.now(), self._engine.clock.monotonic()
+        self._shown_at = monotonic
+        with self.batch_update():
+            for screen in reversed(self.screen_stack):
+                if isinstance(screen, MainScreen):
+                    screen.update(snapshot, now, monotonic)
+                elif (update := getattr(screen, "update", None)) is not None:
+                    update(snapshot, now)
+                if not screen.is_modal:
+                    break
+        available = self._what_applies(snapshot)
+        if available != self._available:
+            self._available = available
+            self.refresh_bindings()
+
+    # -- keys --------------------------------------------------------------------------------------------------------
+    @staticmethod
+    def _what_applies(snapshot: Snapshot) -> frozenset[str]:
+        """The actions that would do something now."""
+        found = {"pause", "interrupt", "workers"} if snapshot.status not in ("draining", _FINISHED) else set()
+        if snapshot.counts.failed:
+            found |= {"requeue_failed", "groups"}
+        if len(snapshot.credentials) > 1:
+            found.add("rotate")
+        if snapshot.undo is not None:
+            found.add("undo")
+        return frozenset(found)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """None dims a key that would do nothing."""
+        if action in ("pause", "interrupt", "workers", "requeue_failed", "groups", "rotate", "undo"):
+            return True if action in self._available else None
+        return True
+
+    def action_pause(self) -> None:
+        """Pause, or go on."""
+        if self.snapshot is not None:
+            self.verbs.pause_or_resume(self._engine.snapshot())
+            self.tick()
+
+    def action_interrupt(self) -> None:
+        """Pause, and put what runs back into the queue."""
+        if self.snapshot is not None:
+            self.verbs.ask_interrupt(self._engine.snapshot())
+
+    def action_workers(self, step: int) -> None:
+        """Have more or fewer workers."""
+        self.verbs.resize(self._engine.snapshot(), step)
+        self.tick()
+
+    def action_rotate(self) -> None:
+        """Make the next key active."""
+        self.verbs.rotate()
+        self.tick()
+
+    def action_requeue_failed(self) -> None:
+        """Requeue every failed task."""
+        self.verbs.ask_requeue_failed(self._engine.snapshot())
+
+    async def action_undo(self) -> None:
+        """Take the last bulk action back."""
+        await self.verbs.undo()
+        self.tick()
+
+    def action_groups(self) -> None:
+        """Show the failed tasks by error."""
+        from agentdash.ui.screens.groups import GroupsScreen
+
+        if not isinstance(self.screen, GroupsScreen):
+            _ = self.push_screen(GroupsScreen(self._engine), self._group_chosen)
+
+    def _group_chosen(self, chosen: ErrorGroup | None) -> None:
+        if chosen is not None and self._main is not None:
+            self._main.filter_by(_common_text(chosen), TaskState.FAILED)
+
+    def action_log(self) -> None:
+        """Show the log."""
+        from agentdash.ui.screens.log import LogScreen
+
+        if not isinstance(self.screen, LogScreen):
+            _ = self.push_screen(LogScreen(self._engine))
+
+    def action_help(self) -> None:
+        """Show every key."""
+        from agentdash.ui.screens.help import HelpScreen
+
+        if not isinstance(self.screen, HelpScreen):
+            _ = self.push_screen(HelpScreen(self._help()))
+
+    def action_quit_run(self) -> None:
+        """Drain; once more: stop at once."""
+        shown = self._engine.snapshot()
+        if shown.status != "draining":
+            self.left_at = shown
+        now = self._engine.clock.monotonic()
+        if self._aborted_at is not None and now - self._aborted_at > FORCE_AFTER_S:
+            self.on_forced()
+        elif shown.status == "draining":
+            if self._aborted_at is None:
+                self._aborted_at = now
+                self.verbs.tell("Stopping at once. If something can't be stopped: q once more leaves it.")
+            self._engine.abort()
+        else:
+            self._engine.drain()
+        self.tick()
+
+    async def action_quit(self) -> None:
+        """What Textual and its palette call quitting is ours: nothing is cut off."""
+        self.action_quit_run()
+
+    def _help(self) -> list[tuple[str, list[tuple[str, str]]]]:
+        def described(bindings: Iterable[Binding]) -> list[tuple[str, str]]:
+            return [(self._shown(b), b.tooltip or b.description) for b in bindings if b.id != "interrupt_key"]
+
+        return [
+            ("The run", described(APP_BINDINGS)),
+            ("Tasks and panels", described(MAIN_BINDINGS)),
+            (
+                "Lists",
+                [
+                    ("j k, ↓ ↑", "Down and up"),
+                    ("g G", "To the beginning, to the end"),
+                    ("PgUp PgDn", "A screenful"),
+                    ("Enter", "Open the task; in credentials: make the key the active one"),
+                    ("space", "Mark the task"),
+                    ("s S", "Sort by another column, the other way round"),
+                    ("Ctrl+P", "The palette: every action by name"),
+                ],
+            ),
+        ]
+
+    def _shown(self, binding: Binding) -> str:
+        return self._user_keys.get(binding.id or "") or binding.key_display or self.get_key_display(binding)
+
+    # -- palette and looks -------------------------------------------------------------------------------------------
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Every action by name, beside Textual's own (theme, screenshot)."""
+        for command in super().get_system_commands(screen):
+            if command.title not in ("Quit", "Keys", "Maximize", "Minimize"):
+                yield command
+        offered: set[str] = set()
+        for active in screen.active_bindings.values():
+            binding, owner = active.binding, active.node
+            name = binding.id or binding.action
+            if not active.enabled or name in offered or name in _NOT_IN_PALETTE:
+                continue
+            if not binding.tooltip and name not in PALETTE_TITLES:
+                continue  # moving about in a list
+            offered.add(name)
+            title = PALETTE_TITLES.get(name) or (binding.tooltip if name.startswith("tab_") else binding.description)
+            yield SystemCommand(title, binding.tooltip or title, self._runner(owner, binding.action))
+
+    def _runner(self, owner: DOMNode, action: str) -> Callable[[], Awaitable[None]]:
+        async def run_it() -> None:
+            await self.run_action(action, owner)
+
+        return run_it
+
+    def get_line_filters(self) -> list[LineFilter]:
+        """Textual's own, and the second wall against control characters."""
+        return [*super().get_line_filters(), ControlFilter()]
+
+
+def _load_screens() -> None:
+    """Import what the first frame could do without, before a key asks for it."""
+    for name in ("confirm", "task", "groups", "log", "help"):
+        importlib.import_module(f"agentdash.ui.screens.{name}")
+
+
+def _bindings_together() -> list[list[Binding]]:
+    """The bindings of each screen, those that work everywhere among them."""
+    from agentdash.ui.screens.confirm import ConfirmDialog
+    from agentdash.ui.screens.groups import GroupsScreen
+    from agentdash.ui.screens.help import HelpScreen
+    from agentdash.ui.screens.log import LogScreen
+    from agentdash.ui.screens.task import TaskScreen
+
+    def of(*owners: type[DOMNode]) -> list[Binding]:
+        return [binding for owner in owners for binding in owner.BINDINGS if isinstance(binding, Binding)]
+
+    return [
+        of(DashboardApp, MainScreen, Queue, LineList),
+        *(of(screen) for screen in (TaskScreen, GroupsScreen, LogScreen, HelpScreen, ConfirmDialog)),
+    ]
+
+
+def _common_text(group: ErrorGroup) -> str:
+    """What the filter can find a group's tasks by: the longest part of their messages that is the same in all."""
+    parts = [part.strip() for part in group.pattern.split("…")]
+    longest = max(parts, key=len, default="")
+    return longest if len(longest) >= _LEAST_COMMON else group.error_type

@@ -1,0 +1,68 @@
+"""When the queue asks for rows again. Pure: it neither waits nor reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agentdash.model import TaskQuery
+
+LEAST_S = 0.2
+"""Rows that may have changed are not asked for more often than that: once a tick, which is a little longer."""
+
+_TIMES = 10
+_AFTER_FAULT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """Rows `start` … `start + count` of the answer to a query."""
+
+    query: TaskQuery
+    start: int
+    count: int
+
+    def covers(self, rows: range) -> bool:
+        """Whether all these rows were asked for."""
+        return self.start <= rows.start and rows.stop <= self.start + self.count
+
+    def touches(self, rows: range) -> bool:
+        """Whether some of these rows were asked for."""
+        return self.start < rows.stop and rows.start < self.start + self.count
+
+
+class Asking:
+    """One request at a time. Rows that are not there are asked for at once; those that may have changed (`stale`) once
+    a tick, or after ten times what the last answer took: reading costs a tenth of the time at most."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self.stale = True
+        self._monotonic = monotonic
+        self._current: Request | None = None
+        self._last: Request | None = None
+        self._began_at = 0.0
+        self._next_at = float("-inf")
+
+    def next(self, query: TaskQuery, rows: range) -> Request | None:
+        """The request to make now for these rows, if any. One for another query that is under way is then outdated."""
+        if not rows or (self._current is not None and self._current.query == query):
+            return None
+        is_there = self._last is not None and self._last.query == query and self._last.covers(rows)
+        if is_there and (not self.stale or self._monotonic() < self._next_at):
+            return None
+        self.stale = False
+        self._began_at = self._monotonic()
+        page = len(rows)
+        start = max(0, rows.start - page)
+        self._current = self._last = Request(query, start, rows.stop + page - start)
+        return self._current
+
+    def ended(self, request: Request, *, failed: bool = False) -> None:
+        """An answer has come, or none ever will."""
+        if self._current is not request:
+            return
+        self._current = None
+        now = self._monotonic()
+        pause = max(_TIMES * (now - self._began_at), _AFTER_FAULT_S if failed else 0.0)
+        self._next_at = max(self._began_at + LEAST_S, now + pause)
+        self.stale = self.stale or failed

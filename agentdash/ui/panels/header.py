@@ -1,0 +1,270 @@
+"""The lines above everything else: how far the run is, how fast it goes, what it costs and what holds it up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Final, NamedTuple
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from textual.geometry import Region, Size
+from textual.strip import Strip
+from textual.widget import Widget
+
+from agentdash.figures import amount, duration
+from agentdash.model import Snapshot
+from agentdash.text import clean
+from agentdash.ui import format as fmt
+from agentdash.ui.format import Piece
+from agentdash.ui.panels.cells import fit
+
+_MOST_CHARS = 500
+"""So much of a name or reason is looked at: more than the widest terminal shows."""
+_NAME = "agentdash"
+_WIDE = 100
+_TINY = 70
+_ROOMY = 150
+_ENDLESS: Final = 1_000_000
+_LEAST_BAR = 10
+_LEAST_SPARK = 8
+_MOST_SPARK = 60
+_STYLES: Final = ("", "dim", "bold", "good", "warn", "bad", "accent", "spark")
+
+_Line = tuple[Piece, ...]
+
+
+class _Part(NamedTuple):
+    """One thing on a line: it takes `least` to `most` cells. Those of a low `rank` get room first, and 0 always."""
+
+    draw: Callable[[int], Sequence[Piece]]
+    least: int
+    most: int
+    rank: int = 0
+
+
+class RunHeader(Widget):
+    """Two lines, three where it is narrow, two short ones where it is tiny: whole figures, the weightiest longest."""
+
+    ALLOW_SELECT = False
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"header--{name or 'text'}" for name in _STYLES}
+    DEFAULT_CSS = """
+    RunHeader { height: auto; }
+    RunHeader > .header--dim { color: $text-muted; }
+    RunHeader > .header--bold { text-style: bold; }
+    RunHeader > .header--good { color: $text-success; }
+    RunHeader > .header--warn { color: $text-warning; }
+    RunHeader > .header--bad { color: $text-error; }
+    RunHeader > .header--accent { color: $text-accent; }
+    RunHeader > .header--spark { color: $accent 60%; }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._moment: tuple[Snapshot, float] | None = None
+        self._fault = ""
+        self._lines: list[_Line] = []
+        self._width = -1
+
+    def update(self, snapshot: Snapshot, now: float, monotonic: float) -> None:
+        """Show this moment; only lines that look different are drawn again."""
+        self._moment, self._fault = (snapshot, now), ""
+        self._arrange(self.size.width)
+
+    def fault(self, error: BaseException) -> None:
+        """Show that drawing failed; the next moment that can be drawn takes it away."""
+        self._fault = f"the header cannot be shown: {type(error).__name__}: {error}"
+        self._arrange(self.size.width)
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return _height(width)
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        if width != self._width:  # resized, and nothing has come since
+            self._arrange(width)
+        pieces = self._lines[y] if y < len(self._lines) else ()
+        segments = [
+            Segment(text, self.get_component_rich_style(f"header--{style or 'text'}")) for text, style in pieces
+        ]
+        return Strip(segments).adjust_cell_length(width, self.rich_style)
+
+    def _arrange(self, width: int) -> None:
+        before, self._width = self._lines, width
+        if self._fault:
+            self._lines = [(Piece(f" {fit(self._fault, max(0, width - 2))}", "bad"),)]
+        elif self._moment is not None:
+            try:
+                self._lines = header_lines(*self._moment, width)
+            except Exception as error:  # noqa: BLE001 - a boundary: a fault in drawing must not end the dashboard
+                self._lines = [(Piece(f" the header cannot be shown: {type(error).__name__}", "bad"),)]
+        for y in range(max(len(before), len(self._lines))):
+            if before[y : y + 1] != self._lines[y : y + 1]:
+                self.refresh(Region(0, y, max(1, width), 1))
+
+
+def header_lines(snapshot: Snapshot, now: float, width: int) -> list[_Line]:
+    """The lines of a moment, each as wide as told at the most."""
+    state, done, bar = _state(snapshot, now, width), _done(snapshot, width), _bar(snapshot)
+    speed, name, gap = _speed(snapshot, now), _brand(snapshot.project), _fill()
+    used = [*_used(snapshot, width), gap, _holdup(snapshot, now, width)]
+    if width >= _WIDE:
+        rows = [[name, state, bar, *done, *speed], used]
+    elif width >= _TINY:
+        rows = [[name, gap, state, *speed], [bar, *done], used]
+    else:
+        rows = [[state, bar, *done, *speed], used]
+    return [_fitted(row, width) for row in rows]
+
+
+def _height(width: int) -> int:
+    return 3 if _TINY <= width < _WIDE else 2
+
+
+# -- what a line is made of ------------------------------------------------------------------------------------------
+def _brand(project: str) -> _Part:
+    project = clean(project[:_MOST_CHARS])
+    wide = cell_len(project)
+
+    def draw(cells: int) -> list[Piece]:
+        room = cells - len(_NAME) - 3
+        if not project:
+            return [Piece(_NAME, "bold")]
+        if room < min(wide, 12):
+            return [Piece(fit(project, cells), "accent")]
+        return [Piece(_NAME, "bold"), Piece(" · ", "dim"), Piece(fit(project, room), "accent")]
+
+    if not project:
+        return _Part(draw, len(_NAME), len(_NAME), 9)
+    return _Part(draw, min(wide, 12), len(_NAME) + 3 + wide, 9)
+
+
+def _state(snapshot: Snapshot, now: float, width: int) -> _Part:
+    status = snapshot.status
+    glyph, style = fmt.run_look(status)
+    word = f" {clean(status).upper()}" if width >= 24 else ""
+    if status == "finished" and (failed := snapshot.counts.failed):
+        glyph, style = fmt.RUN_FAILED
+        word += f", {failed:,} failed" if width >= _TINY else ""
+    pieces = [Piece(glyph + word, style)]
+    if status == "draining" and snapshot.drain_until is not None and width >= _TINY:
+        pieces.append(Piece(f" {fmt.remaining(snapshot.drain_until, now)} left", style))
+    return _fixed(pieces)
+
+
+def _done(snapshot: Snapshot, width: int) -> list[_Part]:
+    counts = snapshot.counts
+    done, total = counts.finished, counts.total
+    shown = (f"{done:,}", f"{total:,}")
+    if width < _TINY and total >= 100_000:
+        shown = (amount(done), amount(total))
+    figures = [Piece(shown[0].rjust(len(shown[1])), "bold"), Piece(f"/{shown[1]}")]
+    return [_fixed(figures, 1), _fixed([Piece(fmt.percent(done, total).rjust(5))], 4)]
+
+
+def _bar(snapshot: Snapshot) -> _Part:
+    counts = snapshot.counts
+
+    def draw(cells: int) -> list[Piece]:
+        return fmt.bar(cells, counts.total, good=counts.succeeded, bad=counts.failed, gone=counts.cancelled)
+
+    return _Part(draw, _LEAST_BAR, _ENDLESS, 7)
+
+
+def _speed(snapshot: Snapshot, now: float) -> list[_Part]:
+    if snapshot.status == "finished" and snapshot.totals.elapsed_s > 0:
+        elapsed = snapshot.totals.elapsed_s
+        end = [Piece("took ", "dim"), Piece(duration(elapsed))]
+        per_second = snapshot.counts.finished / elapsed  # all in all: nothing has ended lately
+    else:
+        end = [Piece("ETA ", "dim"), Piece(fmt.remaining(snapshot.done_at, now))]
+        per_second = snapshot.tasks_per_s
+    return [_fixed([Piece(fmt.rate(per_second).rjust(7))], 3), _fixed(end, 2)]
+
+
+def _used(snapshot: Snapshot, width: int) -> list[_Part]:
+    totals, history = snapshot.totals, snapshot.history
+    names = ("recoveries ", "rotations ") if width >= _ROOMY else ("rec ", "rot ")
+    tokens = [
+        Piece("tokens ", "dim"), Piece(amount(totals.input_tokens)), Piece(" in ", "dim"),
+        Piece(amount(totals.output_tokens)), Piece(" out", "dim"),
+    ]  # fmt: skip
+    parts = [
+        _fixed(tokens, 5),
+        _fixed([Piece(fmt.cost(totals.cost_usd))], 2),
+        _number("429s ", totals.rate_limited, 3, "warn"),
+        _number("retries ", totals.retries, 6),
+        _number(names[0], totals.recoveries, 8),
+        _number(names[1], totals.rotations, 9),
+    ]
+    if history:
+        most = min(len(history), _MOST_SPARK)
+
+        def draw(cells: int) -> list[Piece]:
+            return [Piece(fmt.sparkline(history, cells), "spark")]
+
+        parts.append(_Part(draw, min(_LEAST_SPARK, most), most, 7))
+    return parts
+
+
+def _holdup(snapshot: Snapshot, now: float, width: int) -> _Part:
+    """Why workers wait, or that none does; while something can be taken back, that."""
+    undo = snapshot.undo
+    if undo is not None and undo.until > now:
+        end = f" (u, {max(0, round(undo.until - now))} s)"
+        return _reason("undo: ", undo.text, end, "accent", width)
+    if snapshot.waiting_for:
+        left = "" if snapshot.waiting_until is None else f" {fmt.remaining(snapshot.waiting_until, now)}"
+        return _reason("waiting: ", snapshot.waiting_for, left, "warn", width)
+    if snapshot.status == "finished":
+        return _fixed(())
+    busy = sum(worker.state == "running" for worker in snapshot.workers)
+    return _fixed([Piece(f"{busy:,} of {len(snapshot.workers) or snapshot.max_workers:,} busy", "dim")], 1)
+
+
+def _reason(head: str, reason: str, end: str, style: str, width: int) -> _Part:
+    """Words from outside between our own: only they are cut."""
+    reason = clean(reason[:_MOST_CHARS])
+    ours, wide = len(head) + len(end), cell_len(reason)
+    # Lesser figures make way for nearly half a line of them, but never may they crowd out ours.
+    least = ours + max(0, min(wide, width // 2 - 4, width - 4 - ours))
+
+    def draw(cells: int) -> list[Piece]:
+        return [Piece(f"{head}{fit(reason, cells - ours)}{end}", style)]
+
+    return _Part(draw, least, ours + wide, 1)
+
+
+def _number(name: str, number: int, rank: int, style: str = "") -> _Part:
+    return _fixed([Piece(name, "dim"), Piece(f"{number:,}", style if number else "")], rank)
+
+
+def _fixed(pieces: Sequence[Piece], rank: int = 0) -> _Part:
+    cells = sum(cell_len(piece.text) for piece in pieces)
+    return _Part(lambda _: pieces, cells, cells, rank)
+
+
+def _fill() -> _Part:
+    return _Part(lambda cells: [Piece(" " * cells)], 0, _ENDLESS)
+
+
+# -- how a line is filled --------------------------------------------------------------------------------------------
+def _fitted(parts: Sequence[_Part], width: int) -> _Line:
+    """A line of the parts that have room, in their order. The weightiest are asked first, also about what is left over
+    then; bars take the rest."""
+    gap = 2 if width >= _TINY else 1
+    spare = width - 2 + gap
+    kept: list[_Part] = []
+    for part in sorted(parts, key=lambda part: part.rank):
+        if part.least + gap <= spare or not part.rank:
+            kept.append(part)
+            spare -= part.least + gap
+    kept = [part for part in parts if part in kept]
+    cells = [part.least for part in kept]
+    for index in sorted(range(len(kept)), key=lambda index: (kept[index].most >= _ENDLESS, kept[index].rank)):
+        more = max(0, min(spare, kept[index].most - kept[index].least))
+        cells[index] += more
+        spare -= more
+    pieces: list[Piece] = [Piece(" ")]
+    for part, room in zip(kept, cells, strict=True):
+        pieces += [*part.draw(room), Piece(" " * gap)]
+    return tuple(pieces[:-1])

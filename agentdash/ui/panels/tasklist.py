@@ -1,0 +1,314 @@
+"""The queue: a window onto up to millions of tasks, of which only the rows around the visible ones are ever read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import replace
+from itertools import islice
+from typing import ClassVar, Final
+
+from textual.binding import Binding
+from textual.message import Message
+from textual.worker import Worker
+
+from agentdash.model import Counts, Snapshot, TaskQuery, TaskRow, TaskSort, TaskState, TaskWindow
+from agentdash.ui.panels import taskrows
+from agentdash.ui.panels.asking import Asking, Request
+from agentdash.ui.panels.lines import Line, LineList
+
+ListTasks = Callable[[TaskQuery, int, int], Awaitable[TaskWindow]]
+
+MOST_MARKS: Final = 100_000
+_MOST_SELECTED_ROWS = 200
+
+
+class Queue(LineList):
+    """Shows the answer to `query`. `list_tasks` is asked for the visible rows and a screenful on either side."""
+
+    BINDINGS: ClassVar = [
+        Binding("space", "mark", "Mark", show=False, tooltip="Mark the task, and go on to the next", id="mark"),
+        Binding("s", "sort", "Sort", show=False, tooltip="Sort by order, age, tries or id", id="sort"),
+        Binding("S", "reverse", "Reverse", show=False, tooltip="Sort the other way round", id="reverse_sort"),
+    ]
+
+    class Opened(Message):
+        """The user wants to see this task."""
+
+        def __init__(self, task_id: str) -> None:
+            super().__init__()
+            self.task_id = task_id
+
+    class Altered(Message):
+        """The query, the marks, or the number of tasks found are not what they were."""
+
+    def __init__(
+        self, list_tasks: ListTasks, *, monotonic: Callable[[], float] = time.monotonic, id: str | None = None
+    ) -> None:
+        super().__init__(taskrows.columns(0, 0, TaskQuery()), id=id)
+        self._list_tasks = list_tasks
+        self._asking = Asking(monotonic)
+        self._query = TaskQuery()
+        self._window: TaskWindow | None = None
+        self._now = 0.0
+        self._seen: tuple[Counts, int] | None = None
+        self._failed = False
+        self._cursor_row: TaskRow | None = None
+        self._id_cells = 0
+        self._waited = 0
+        self._marks: dict[str, tuple[int, TaskState]] = {}
+
+    # -- what it shows -----------------------------------------------------------------------------------------------
+    @property
+    def query_shown(self) -> TaskQuery:
+        """Which tasks, in what order."""
+        return self._query
+
+    @property
+    def found(self) -> tuple[int, float]:
+        """How many tasks were found, and how much was searched."""
+        return (self._window.total, self._window.searched) if self._window is not None else (0, 0.0)
+
+    @property
+    def marked(self) -> int:
+        """How many tasks are marked."""
+        return len(self._marks)
+
+    def ask_for(self, query: TaskQuery) -> None:
+        """Show the answer to another query, from its beginning. What stands there until then can't be selected."""
+        if query != self._query:
+            self._query = query
+            self._window = self._cursor_row = None
+            self._id_cells = 0
+            self._fit_columns()
+            self._ask()
+            self.post_message(self.Altered())
+
+    def update(self, snapshot: Snapshot, now: float) -> None:
+        """A moment has passed: ages grow, and rows are read again if they may have changed."""
+        self._now = now
+        seen = (snapshot.counts, snapshot.event_seq)
+        window = self._window
+        if seen != self._seen or window is None or window.searched < 1 or self._shows_running():
+            self._seen = seen
+            self._asking.stale = True
+        self._waited = self._waited + 1 if window is None else 0
+        if self._waited > 1:  # what stood there before stays for a moment: most answers come before it is missed
+            self.empty = "Reading…"
+        is_read = self._ask()
+        if not is_read and not self._failed and self._waited != 1:  # else the answer is drawn, most often at once
+            self._draw()
+
+    def _shows_running(self) -> bool:
+        rows = (self._row_at_index(index) for index in self._visible())
+        return any(row is not None and row.state is TaskState.RUNNING for row in rows)
+
+    def _visible(self) -> range:
+        return range(self.top_row, self.top_row + self.page_size)
+
+    def _row_at_index(self, index: int) -> TaskRow | None:
+        if self._window is None:
+            return None
+        at = index - self._window.start
+        return self._window.rows[at] if 0 <= at < len(self._window.rows) else None
+
+    def _draw(self) -> None:
+        """Show the visible rows of the window, as they are now."""
+        total = self._window.total if self._window is not None else 0
+        rows = [(index, self._row_at_index(index)) for index in self._visible() if index < total]
+        lines = [self._line(row) for _, row in rows if row is not None]
+        self.show(lines, start=next((index for index, row in rows if row is not None), self.top_row), total=total)
+        if (row := self._row_at_index(self.cursor)) is not None:
+            self._cursor_row = row
+
+    def _line(self, row: TaskRow) -> Line:
+        return taskrows.line(row, self._now, marked=row.id in self._marks)
+
+    def line_at(self, index: int) -> Line | None:
+        line = super().line_at(index)
+        if line is None and (row := self._row_at_index(index)) is not None:
+            return self._line(row)  # scrolled to since: it need not wait for the next moment
+        return line
+
+    def find_key(self, key: Hashable) -> int | None:
+        if self._window is not None:
+            for index, row in enumerate(self._window.rows, self._window.start):
+                if row.seq == key:
+                    return index
+        return None
+
+    def _follow_key(self) -> None:
+        if self._cursor_row is None or (self._query.sort is TaskSort.RECENT and self._is_at_top):
+            self._cursor_key = None  # the newest comes first, and whoever watches from the top wants to see it come
+        super()._follow_key()
+
+    def _fit_columns(self) -> None:
+        self.columns = taskrows.columns(self.size.width, self._id_cells, self._query)
+
+    def on_resize(self) -> None:
+        """More rows may be seen now."""
+        super().on_resize()
+        self._fit_columns()
+        self._ask()
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        self._ask()
+
+    def _ask(self) -> bool:
+        """Read the rows that are wanted, if it is time."""
+        if not self.is_attached or (request := self._next_request()) is None:
+            return False
+
+        async def read() -> None:
+            await self._read(request)
+
+        # Not `read()`: one that another query makes outdated before it began would be a coroutine nobody awaited.
+        _: Worker[None] = self.run_worker(read, name="queue", group="queue", exclusive=True, exit_on_error=False)
+        return True
+
+    def _next_request(self) -> Request | None:
+        return self._asking.next(self._query, range(self.page_size) if self._window is None else self._visible())
+
+    async def _read(self, request: Request | None) -> None:
+        while request is not None:
+            failed = False
+            try:
+                self._take(request, await self._list_tasks(request.query, request.start, request.count))
+            except Exception as error:  # noqa: BLE001 - a boundary: whatever reading stumbles over is shown in this panel
+                failed = True
+                self._show_failure(request, error)
+            finally:
+                self._asking.ended(request, failed=failed)
+            request = self._next_request()
+
+    def _show_failure(self, request: Request, error: Exception) -> None:
+        self.log_fault(error)
+        if request.query == self._query:
+            self._failed = True
+            self.fault(error)
+
+    def _take(self, request: Request, window: TaskWindow) -> None:
+        if window.query != self._query or (self._window is not None and not request.touches(self._visible())):
+            return  # an answer to what is no longer asked
+        is_first, before = self._window is None, self.found
+        if not is_first and self._must_hold and self._place_of_cursor(window) is None:
+            return  # the row under the cursor is far down by now: what is selected must not change under a hand
+        self._window, self._failed = window, False
+        for row in window.rows:
+            if row.id in self._marks:
+                self._marks[row.id] = (row.seq, row.state)
+        self._id_cells = max([self._id_cells, *map(taskrows.id_cells, window.rows)])
+        self._fit_columns()
+        self.empty = taskrows.empty_text(window.query, window.searched)
+        if is_first:
+            self._clear_fault()
+            self.cursor = 0
+            self.scroll_to(y=0, animate=False, force=True)
+        cursor, top, was_at_top = self.cursor, self.top_row, self._is_at_top
+        self._draw()
+        if not is_first and not was_at_top and (shift := self.cursor - cursor):
+            # Rows came or went above it: it stays where it is on the screen.
+            self.scroll_to(y=max(0, top + shift), animate=False, force=True)
+            self._draw()
+        if before != self.found:
+            self.post_message(self.Altered())
+
+    @property
+    def _is_at_top(self) -> bool:
+        return self.cursor == self.top_row == 0
+
+    @property
+    def _must_hold(self) -> bool:
+        """Whether the list of what happens now stands still: the user has gone down in it, and no row leaves it."""
+        is_live = self._query.sort is TaskSort.RECENT and self._query.state is None and not self._query.text
+        return is_live and not self._is_at_top and self._cursor_row is not None
+
+    def _place_of_cursor(self, window: TaskWindow) -> int | None:
+        if self._cursor_row is None:
+            return None
+        rows = enumerate(window.rows, window.start)
+        return next((index for index, row in rows if row.seq == self._cursor_row.seq), None)
+
+    # -- what is selected --------------------------------------------------------------------------------------------
+    @property
+    def current_row(self) -> TaskRow | None:
+        """The task under the cursor, as it was last seen; None while another list is being read."""
+        return self._cursor_row if self._window is not None and self._window.total else None
+
+    def watch_cursor(self, before: int, cursor: int) -> None:
+        super().watch_cursor(before, cursor)
+        self._cursor_row = self._row_at_index(cursor)
+
+    def selected_ids(self) -> tuple[str, ...]:
+        """The marked tasks; if there are none, the one under the cursor."""
+        if self._marks:
+            return tuple(self._marks)
+        row = self.current_row
+        return (row.id,) if row is not None else ()
+
+    def selected_rows(self) -> tuple[TaskRow, ...]:
+        """As `selected_ids`, with the states they were last seen in: of many marked ones only the first."""
+        if self._marks:
+            first = islice(self._marks.items(), _MOST_SELECTED_ROWS)
+            return tuple(TaskRow(seq=seq, id=name, state=state) for name, (seq, state) in first)
+        row = self.current_row
+        return (row,) if row is not None else ()
+
+    def clear_marks(self) -> None:
+        """Mark nothing."""
+        if self._marks:
+            self._marks.clear()
+            if self._window is not None:
+                self._draw()
+            self.post_message(self.Altered())
+
+    def gutter_clicked(self, index: int) -> bool:
+        """A click beside a task marks it, or takes its mark away."""
+        self._toggle_mark()
+        return True
+
+    def action_mark(self) -> None:
+        """Mark the task, or take its mark away, and go on to the next."""
+        if self._toggle_mark():
+            self.action_move(1)
+
+    def _toggle_mark(self) -> bool:
+        row = self.current_row
+        if row is None:
+            return False
+        if row.id in self._marks:
+            del self._marks[row.id]
+        elif len(self._marks) < MOST_MARKS:
+            self._marks[row.id] = (row.seq, row.state)
+        else:
+            self.app.bell()
+            self.notify(f"At most {MOST_MARKS:,} tasks can be marked.", severity="warning", markup=False)
+            return False
+        self._draw()
+        self.post_message(self.Altered())
+        return True
+
+    def action_choose(self) -> None:
+        """Open the task under the cursor."""
+        if (row := self.current_row) is not None:
+            self.post_message(self.Opened(row.id))
+
+    # -- order -------------------------------------------------------------------------------------------------------
+    def action_sort(self) -> None:
+        """Sort by the next thing."""
+        place = taskrows.SORTS.index(self._query.sort)
+        self.ask_for(replace(self._query, sort=taskrows.SORTS[(place + 1) % len(taskrows.SORTS)], descending=False))
+
+    def action_reverse(self) -> None:
+        """Sort the other way round."""
+        self.ask_for(replace(self._query, descending=not self._query.descending))
+
+    def head_clicked(self, column: int) -> None:
+        """Sort by that column; the other way round if it is the one already."""
+        sort = taskrows.sort_of(column)
+        if sort is self._query.sort:
+            self.action_reverse()
+        elif sort is not None:
+            self.ask_for(replace(self._query, sort=sort, descending=False))

@@ -1,0 +1,136 @@
+"""What the header shows of a moment at every width: whole figures, the weightiest longest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from textual.geometry import Region
+
+from agentdash.model import Counts, Snapshot, UndoView
+from agentdash.ui.panels.header import RunHeader, header_lines
+from tests.ui.moments import HOSTILE, MONOTONIC, NOW, Stage, moment, regions_drawn
+from tests.ui.screen_text import screen_lines, screen_text
+
+
+def header(snapshot: Snapshot, width: int) -> list[str]:
+    """The header's lines as text."""
+    return ["".join(piece.text for piece in line) for line in header_lines(snapshot, NOW, width)]
+
+
+# -- the header ------------------------------------------------------------------------------------------------------
+WAITS = {"waiting_for": "org A and org B cool down", "waiting_until": NOW + 41}
+MUSTS = ("● RUNNING", "1,204/2,000", "60 %", "79.6/s", "ETA 0:10", "429s 7", "$4.18", "waiting: org", " 0:41")
+
+
+def test_the_header_always_has_what_counts() -> None:
+    for width in range(78, 221):
+        text = "\n".join(header(moment(**WAITS), width))
+        assert [must for must in MUSTS if must not in text] == [], f"at {width} cells"
+
+
+MILLION = Counts(123_456, 64, 870_000, 6_480, 0)
+DRAINING = moment(status="draining", drain_until=NOW + 42, counts=MILLION, **WAITS)
+
+
+@pytest.mark.parametrize("snapshot", [moment(), DRAINING, moment(project="", history=(), workers=())])
+def test_the_header_fits_and_cuts_no_figure(snapshot: Snapshot) -> None:
+    whole = {word for line in header(snapshot, 220) for word in line.split()} | {"876k/1.0M"}
+    for width in range(3, 221):
+        lines = header(snapshot, width)
+        assert len(lines) == (2 if width >= 100 or width < 70 else 3)
+        assert max(map(cell_len, lines)) <= width
+        figures = {word for word in " ".join(lines).split() if any(letter.isdigit() for letter in word)}
+        assert {figure for figure in figures if "…" not in figure} <= whole, f"at {width} cells"
+
+
+def test_the_header_at_its_widths() -> None:
+    bar = "━━━━━━━━━━━━━━━━━━━━━━╍────────────────"
+    spark = "▇▇▁▂▃▃▅▆▆▇▇▁▂▃▃▅▆▆▇▇▁▂▃▃▅▆▆▇▇▁▂▃▃▅▆"
+    assert header(moment(), 120) == [
+        f" agentdash · reports-2026-11  ● RUNNING  {bar}  1,204/2,000   60 %   79.6/s  ETA 0:10",
+        f" tokens 1.2M in 310k out  $4.18  429s 7  retries 31  rec 2  rot 1  {spark}    64 of 64 busy",
+    ]
+    assert header(moment(**WAITS), 80) == [
+        " agentdash · reports-2026-11                       ● RUNNING   79.6/s  ETA 0:10",
+        " ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━╍╾───────────────────────  1,204/2,000   60 %",
+        " $4.18  429s 7  retries 31  ▇▇▁▂▃▃▅▆    waiting: org A and org B cool down 0:41",
+    ]
+    assert header(moment(**WAITS), 60) == [
+        " ● RUNNING ━━━━━━╍╾───── 1,204/2,000  60 %  79.6/s ETA 0:10",
+        " $4.18 429s 7       waiting: org A and org B cool down 0:41",
+    ]
+    assert header(moment(**WAITS), 40) == [
+        " ● RUNNING 1,204/2,000  79.6/s ETA 0:10",
+        " $4.18  waiting: org A and org B … 0:41",
+    ]
+
+
+def test_the_header_in_other_states() -> None:
+    for status, badge in {
+        "paused": "‖ PAUSED",
+        "starting": "◌ STARTING",
+        "stalled": "✖ STALLED",
+        "finished": "✔ FINISHED",
+        "some[/]thing\x1b": "· SOME[/]THING␛",
+    }.items():
+        assert badge in "\n".join(header(moment(status=status, counts=Counts(732, 64, 1200, 0, 0)), 120))
+    assert "▽ DRAINING 0:42 left" in header(moment(status="draining", drain_until=NOW + 41.2), 120)[0]
+    assert "ETA –" in header(moment(done_at=None), 120)[0]
+    ended = header(moment(status="finished", done_at=None), 120)
+    assert "✖ FINISHED, 4 failed" in ended[0]
+    assert " 100.3/s  took 0:12" in ended[0]  # all in all, not what it was of late
+    assert "busy" not in ended[1]
+    assert "✖ FINISHED " in header(moment(status="finished", done_at=None), 60)[0]
+    assert "64 of 64 busy" in header(moment(), 120)[1]
+    assert "0 of 8 busy" in header(moment(workers=(), max_workers=8), 120)[1]
+    assert "waiting: paused" in header(moment(waiting_for="paused"), 120)[1]
+
+
+def test_what_can_be_taken_back_is_said_until_it_cannot() -> None:
+    undo = UndoView("412 requeued", NOW + 7)
+    assert header(moment(undo=undo, **WAITS), 120)[1].endswith("undo: 412 requeued (u, 7 s)")
+    assert "waiting: org A" in header(moment(undo=replace(undo, until=NOW), **WAITS), 120)[1]
+
+
+@given(st.text(), st.text(), st.integers(24, 220))
+def test_names_and_reasons_from_outside_are_only_text(project: str, reason: str, width: int) -> None:
+    for line in header(moment(project=project, waiting_for=reason, waiting_until=NOW + 41), width):
+        assert line.isprintable()
+        assert cell_len(line) <= width
+
+
+# -- on a screen ----------------------------------------------------------------------------------------------------
+async def test_the_header_draws_only_lines_that_changed_and_follows_its_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    panel = RunHeader(id="header")
+    async with Stage(panel).run_test(size=(120, 9)) as pilot:
+        panel.update(moment(), NOW, MONOTONIC)
+        await pilot.pause()
+        assert panel.size.height == 2
+        drawn = regions_drawn(panel, monkeypatch)
+        panel.update(moment(), NOW, MONOTONIC)
+        assert drawn == []
+        panel.update(moment(tasks_per_s=80.0), NOW, MONOTONIC)
+        assert drawn == [Region(0, 0, 120, 1)]
+        monkeypatch.undo()
+        await pilot.resize_terminal(80, 9)
+        await pilot.pause()
+        assert panel.size.height == 3
+        assert screen_lines(pilot.app)[:3] == [line.rstrip() for line in header(moment(tasks_per_s=80.0), 80)]
+
+
+async def test_a_header_that_failed_says_so_until_it_is_well() -> None:
+    panel = RunHeader(id="header")
+    async with Stage(panel).run_test(size=(80, 9)) as pilot:
+        panel.fault(ValueError(HOSTILE))
+        await pilot.pause()
+        assert "the header cannot be shown: ValueError: a[/]b" in screen_text(pilot.app)
+        panel.update(moment(), NOW, MONOTONIC)
+        await pilot.pause()
+        assert "cannot be shown" not in screen_text(pilot.app)
+        panel.update(moment(counts=None), NOW, MONOTONIC)
+        await pilot.pause()
+        assert "the header cannot be shown: AttributeError" in screen_text(pilot.app)

@@ -1,0 +1,150 @@
+"""What is known of one task as text: in which order, in which words, and its title."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rich.color import Color as RichColor
+
+from agentdash.model import Attempt, TaskDetail, TaskState
+from agentdash.ui.panels.document import Document
+from agentdash.ui.screens.tasktext import describe, saved_text
+from agentdash.ui.themes import THEMES
+from tests.ui.fake_run import FakeRun
+from tests.ui.moments import NOW
+from tests.ui.screen_text import screen_lines, screen_text
+from tests.ui.task_stage import PAYLOAD, Shown, a_run, a_task, settled, ticked_until
+
+
+def detail_of(run: FakeRun) -> TaskDetail:
+    task = run.tasks["t1"]
+    return TaskDetail(task.row(), task.payload, history=task.history, result=task.result)
+
+
+def attempt(outcome: str) -> Attempt:
+    return Attempt(1, "worker-1", "key-1", None, NOW - 3, NOW, outcome)
+
+
+def heads(detail: TaskDetail, *, live: bool = False) -> list[str]:
+    return [head for head, _ in describe(detail).sections(detail.row.state, live=live)]
+
+
+def test_how_a_task_ended_stands_first_and_what_runs_last() -> None:
+    run = a_run(TaskState.RUNNING)
+    assert heads(detail_of(run), live=True) == ["Prompt", "Parameters", "Attempts"]
+    assert heads(detail_of(run)) == ["Prompt", "Parameters", "Attempts", "Output"]
+    run.finish("t1", "Well.")
+    assert heads(detail_of(run)) == ["Output", "Prompt", "Attempts", "Usage", "Parameters"]
+    run = a_run(TaskState.RUNNING)
+    run.fail("t1", "api_error", "broken")
+    assert heads(detail_of(run)) == ["Error", "Prompt", "Attempts", "Parameters"]
+
+
+def test_the_error_is_that_of_the_result_or_else_of_the_last_attempt() -> None:
+    run = a_run(TaskState.RUNNING)
+    run.fail("t1", "api_error", "broken [b]twice")
+    failed = detail_of(run)
+    assert describe(failed).error == "api_error: broken [b]twice"
+    assert describe(TaskDetail(failed.row, {}, history=failed.history)).error == "api_error: broken [b]twice"
+    assert describe(TaskDetail(failed.row, {})).error == ""
+
+
+def test_a_failed_task_says_once_who_had_it() -> None:
+    run = a_run(TaskState.RUNNING)
+    run.fail("t1", "api_error", "broken")
+    text = describe(detail_of(run))
+    assert text.usage == ""
+    assert all(part in text.attempts for part in ("worker-3", "key-2", "req_"))
+    unknown = TaskDetail(run.tasks["t1"].row(), {}, result=run.tasks["t1"].result)
+    assert "worker: worker-3" in describe(unknown).usage  # no attempt says it
+
+
+@pytest.mark.parametrize(
+    ("outcome", "shown"),
+    [
+        ("succeeded", "✔ succeeded"),
+        ("task", "✖ refused"),
+        ("limited", "✖ rate limited"),
+        ("service", "✖ service error"),
+        ("overload", "✖ server overloaded"),
+        ("crashed", "✖ process died"),
+        ("credential", "✖ key refused"),
+        ("quota", "✖ quota used up"),
+        ("interrupted", "○ interrupted"),
+    ],
+)
+def test_an_attempt_says_how_it_ended_in_words_and_by_a_sign(outcome: str, shown: str) -> None:
+    text = describe(TaskDetail(a_task().row(), PAYLOAD, history=(attempt(outcome),))).attempts
+    assert text.startswith(f"1. {shown}  ")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ({"a": 1, "b": ["x"]}, 'v: {"a": 1, "b": ["x"]}'),
+        ([], "v: []"),
+        (["x" * 56], f'v: ["{"x" * 56}"]'),
+        (["x" * 57], f'v:\n  [\n    "{"x" * 57}"\n  ]'),
+    ],
+)
+def test_a_small_value_stands_on_one_line(value: Any, shown: str) -> None:
+    assert describe(TaskDetail(a_task().row(), {"prompt": "x", "v": value})).parameters == shown
+
+
+def test_the_file_keeps_the_parameters() -> None:
+    text = saved_text("t1", describe(TaskDetail(a_task().row(), PAYLOAD)))
+    assert text.startswith("# t1\n")
+    assert "max_tokens: 512" in text
+
+
+async def test_the_whole_of_a_long_id_can_be_read() -> None:
+    name = "-".join(f"part{number}" for number in range(9))
+    async with Shown(FakeRun([a_task(id=name)]), name).run_test(size=(60, 20)) as pilot:
+        text = await settled(pilot, "Summarise")
+        assert name not in text.split("\n")[0]
+        assert f"id: {name}" in text
+
+
+async def test_the_try_under_way_counts() -> None:
+    run = a_run(TaskState.RUNNING)
+    async with Shown(run).run_test(size=(80, 24)) as pilot:
+        await settled(pilot, "Summarise")
+        assert "● running  try 1  worker-3" in screen_lines(pilot.app)[0]
+        run.tasks["t1"].attempts = 2
+        await ticked_until(pilot, "try 3")
+
+
+@pytest.mark.parametrize("theme", THEMES, ids=lambda theme: theme.name)
+async def test_the_title_is_dimmer_than_the_id(theme: Any) -> None:
+    app = Shown(a_run())
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.register_theme(theme)
+        app.theme = theme.name
+        await settled(pilot, "Summarise")
+        await pilot.pause()
+        strip = app.screen._compositor.render_strips()[0]
+        colours = {part.text.strip(): part.style for part in strip if part.text.strip() and part.style}
+        name, rest = colours["t1"], colours["0 tries"]
+
+    def contrast(style: Any) -> int:
+        def light(colour: RichColor) -> int:
+            return sum(colour.get_truecolor())
+
+        return abs(light(style.color) - light(style.bgcolor))
+
+    assert contrast(rest) < 0.8 * contrast(name)
+
+
+async def test_who_followed_the_output_sees_the_answer() -> None:
+    run = a_run(TaskState.RUNNING)
+    run.write("t1", "line\n" * 80)
+    app = Shown(run)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ticked_until(pilot, "line")
+        await pilot.press("G")
+        run.finish("t1", "The answer.\n" * 80)
+        await ticked_until(pilot, "✔ succeeded")
+        await pilot.pause()
+        assert app.screen.query_one(Document).top_row == 0
+        assert "The answer." in screen_text(app)
