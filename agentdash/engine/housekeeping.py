@@ -24,6 +24,8 @@ from agentdash.engine.store.results_file import ResultsFile
 from agentdash.model import Totals
 
 _TICK_S = 0.5
+_HURRY_S = 0.1
+"""How soon another process at work on the project learns of a cooldown."""
 _LONG_RUNNING_S = 60.0
 
 
@@ -73,6 +75,10 @@ class Housekeeping:
         self._finished = -1
         self._version = -1
         self._saved_totals = (0, 0, 0)
+        self._others = 0
+        self._has_news = False
+        if rotation is not None:
+            rotation.on_limited = self._tell_soon
 
     async def start(self, *, stop_when_stalled: bool) -> None:
         """Join the project: take over what the store knows, bring lost tasks back, then tick until stopped."""
@@ -124,11 +130,24 @@ class Housekeeping:
     async def _tick_until_stopped(self) -> None:
         try:
             while True:
-                await self._clock.sleep(_TICK_S)
+                await self._until_next_tick()
                 await self._tick()
         except Exception:  # whatever it is: without heartbeats and sweeps the run must not go on
             self._pool.drain()
             raise
+
+    async def _until_next_tick(self) -> None:
+        """Wait; where others are at work, cooldowns are told and heard meanwhile."""
+        if not self._others:
+            await self._clock.sleep(_TICK_S)
+            return
+        for _ in range(round(_TICK_S / _HURRY_S)):
+            await self._clock.sleep(_HURRY_S)
+            if self._has_news:
+                await self._save_credentials()
+            if (version := self._store.version()) != self._version:
+                self._version = version
+                self._absorb(first=False)
 
     async def _tick(self) -> None:
         for task_id in self._lock.heartbeat_all():
@@ -155,11 +174,18 @@ class Housekeeping:
                 self._manager.request_stop(seq, "compromised")
 
     def _absorb(self, *, first: bool) -> None:
+        live = live_processes(self._store, self._clock.now())
+        self._others = sum(process.owner != self._manager.owner for process in live)
         if self._rotation is None:
             return
-        others = [p for p in live_processes(self._store, self._clock.now()) if p.owner != self._manager.owner]
-        if first or others:
-            self._rotation.absorb(self._store.credentials(), self._store.active_credential(), trust_marks=bool(others))
+        before = self._rotation.get_current()
+        self._rotation.absorb(
+            self._store.credentials(), self._store.active_credential(), trust_marks=bool(self._others)
+        )
+        self._rotation.pools.set_share(1 / (1 + self._others))
+        now = self._rotation.get_current()
+        if not first and before is not now and before is not None and now is not None:
+            self._events.emit("rotated", f"active key {before.name} → {now.name}, from outside this process")
 
     async def _save(self, *, leaving: bool) -> None:
         now = self._clock.monotonic()
@@ -173,15 +199,22 @@ class Housekeeping:
             rotations=rotations - before[1],
             elapsed_s=elapsed if self._is_first_process() else 0.0,
         )
-        changes = self._rotation.take_changes() if self._rotation is not None else None
-        if changes is not None:
-            await self._store.save_credentials(*changes)
+        await self._save_credentials()
         await self._store.add_totals(totals)
         if leaving:
             await self._store.drop_process(self._manager.owner)
             await self._drop_dead_processes()
         else:
             await self._save_process()
+
+    async def _save_credentials(self) -> None:
+        self._has_news = False
+        changes = self._rotation.take_changes() if self._rotation is not None else None
+        if changes is not None:
+            await self._store.save_credentials(*changes)
+
+    def _tell_soon(self) -> None:
+        self._has_news = True
 
     async def _drop_dead_processes(self) -> None:
         """Forget those that were killed; one that only slept writes itself down again."""

@@ -196,6 +196,7 @@ class RunParts:
             "waiting_for": snapshot.waiting_for,
             "tasks_per_s": round(snapshot.tasks_per_s, 3),
             "done_at": snapshot.done_at,
+            "keys": [c.fingerprint for c in self.rotation.credentials] if self.rotation is not None else [],
             "workers": [worker_dict(worker, self.clock.monotonic()) for worker in snapshot.workers],
         }
 

@@ -308,13 +308,26 @@ def test_a_dead_key_is_asked_once_before_its_first_answer() -> None:
     for _ in range(62):
         assert keys.state.lease() is None
     readiness = keys.state.readiness()
-    assert (readiness.ready, readiness.usable, readiness.at) == (False, True, None)
+    assert (readiness.ready, readiness.usable, readiness.at) == (False, True, EPOCH + 1)
     keys.state.failed(first, CREDENTIAL)
     keys.state.release(first)
     assert keys.state.lease() is None
     keys.state.succeeded(second.credential)
     assert [keys.lease().credential.name for _ in range(5)] == ["b"] * 5
     assert keys["a"].requests == 1
+
+
+def test_a_key_that_is_silent_for_a_second_is_at_work_and_gets_more() -> None:
+    """A refusal comes at once; an answer may take half a minute, and the others need not wait for it."""
+    keys = Keys("a", proven=False)
+    given = []
+    for second in range(5):
+        keys.clock.time = EPOCH + second
+        while (lease := keys.state.lease()) is not None:
+            given.append((second, lease))
+    assert [second for second, _ in given] == [0, 1, 2, 2, *[3] * 4, *[4] * 8]
+    keys.state.failed(given[0][1], CREDENTIAL)
+    assert keys.state.lease() is None
 
 
 def test_a_first_answer_that_tells_nothing_leaves_one_at_a_time() -> None:
