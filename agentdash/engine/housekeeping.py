@@ -102,7 +102,11 @@ class Housekeeping:
 
     def measure(self) -> int:
         """Take a sample of how fast the run is; returns how many tasks are finished."""
-        finished = self._store.counts().finished
+        counts = self._store.counts()
+        finished = counts.finished
+        if self._rotation is not None:
+            is_paced = self._runner.paced_until() is not None
+            self._rate.pace(self._rotation.seconds_for(counts.pending), is_paced=is_paced)
         now, wall = self._clock.monotonic(), self._clock.now()
         self._rate.update(now, finished, wall=wall, held=not self._manager.running and self._is_held())
         return finished

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agentdash.engine.credentials import APICredential
 from agentdash.engine.estimate import RequestSize
+from agentdash.engine.meter import Lateness
 from agentdash.engine.pacing import PoolPacer, Ticket
 
-_SILENCE_S = 1.0
+_SILENCE_S = 0.5
 _MOST_DOUBLINGS = 10
 _REMEMBERED_S = 86_400.0
 
@@ -19,11 +21,19 @@ Advertised = Mapping[str, tuple[tuple[str, float], ...]]
 
 
 def may_be_open(silent_s: float) -> int:
-    """How many requests may be on their way where none was answered yet: one, and after each second twice as many.
+    """How many requests may be on their way where none was answered yet: one, and each half second twice as many.
 
-    Refusals come at once and answers take their time: what has been silent for a second is at work, not refused.
+    Refusals come at once and answers take their time: what has been silent for so long is at work, not refused.
     """
     return 1 if silent_s < _SILENCE_S else int(2 ** min(silent_s // _SILENCE_S, _MOST_DOUBLINGS))
+
+
+def may_be_one_more(open_requests: int, since: float, now: float) -> float | None:
+    """When one more request may go beside those not answered since then; None: now. Monotonic."""
+    if open_requests < may_be_open(now - since):
+        return None
+    at = since + _SILENCE_S * max(1, math.ceil(math.log2(open_requests + 1)))
+    return at if at > now else None
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +54,7 @@ class LimitPool:
     probed_at: float = 0.0
     in_flight: int = 0
     share: float = 1.0
+    lateness: Lateness = field(default_factory=Lateness)
     advertised: dict[str, tuple[tuple[str, float], ...]] = field(default_factory=dict)
     pacers: dict[str, PoolPacer] = field(default_factory=dict)
 
@@ -51,7 +62,7 @@ class LimitPool:
         """The pacer of a model's requests; `now` is monotonic."""
         pacer = self.pacers.get(model)
         if pacer is None:
-            pacer = self.pacers[model] = PoolPacer(now)
+            pacer = self.pacers[model] = PoolPacer(now, self.lateness)
             pacer.set_share(now, self.share)
         return pacer
 

@@ -2,7 +2,7 @@
 
 A request arrives after it was sent, never before. So a mirror that is not ahead of the server's bucket when a request
 is sent is not ahead when it arrives; the only thing that a late arrival takes away is what a full bucket could not hold
-meanwhile. That is all the pessimism there is here (`lateness_s`), and only buckets of almost no size feel it.
+meanwhile. That is all the pessimism there is here (`lateness`), and only buckets of almost no size feel it.
 """
 
 from __future__ import annotations
@@ -32,6 +32,25 @@ _MISJUDGED = 0.6
 """How far off the estimated tokens of one request may be."""
 
 
+class Lateness:
+    """How much later than another a request may arrive that was sent as long before: of this machine and its network,
+    and so shared by all pools of a run. Learned where two came too close; forgotten slowly."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self) -> None:
+        self.seconds = _FIRST_LATENESS_S
+
+    def learn(self, interval_s: float) -> None:
+        """Two requests were closer than they were sent, at a limit that has this interval."""
+        self.seconds = max(self.seconds, min(_LATENESS_GROWTH * self.seconds, _MOST_LATENESS * interval_s))
+
+    def decay(self) -> None:
+        """One more request went well."""
+        if self.seconds > _FIRST_LATENESS_S:
+            self.seconds *= _LATENESS_DECAY
+
+
 class Meter:
     """One limit of a pool. Units are requests or tokens, times are monotonic seconds.
 
@@ -40,11 +59,11 @@ class Meter:
     """
 
     __slots__ = (
-        "_at", "_cut_at", "_first", "_full_since", "_grown_at", "_inaccuracy", "_level", "_own", "_passed", "_resumed_at",
-        "_trusts_remaining", "lateness_s", "limit", "rate", "share", "size", "spent", "unit",
+        "_at", "_cut_at", "_first", "_full_since", "_grown_at", "_inaccuracy", "_level", "_own", "_passed",
+        "_resumed_at", "_trusts_remaining", "lateness", "limit", "rate", "share", "size", "spent", "unit",
     )  # fmt: skip
 
-    def __init__(self, now: float, *, unit: float = 1.0) -> None:
+    def __init__(self, now: float, *, unit: float = 1.0, lateness: Lateness | None = None) -> None:
         self.limit: float | None = None
         self.rate = math.inf
         self.size = math.inf
@@ -52,7 +71,7 @@ class Meter:
         self.share = 1.0
         self.spent = 0.0
         """All that was ever spent, less what was given back: two moments of it tell what went out between them."""
-        self.lateness_s = _FIRST_LATENESS_S
+        self.lateness = lateness or Lateness()
         self._level = math.inf
         self._own = math.inf
         """The level by our own accounts alone: headers that lie cannot raise it."""
@@ -103,9 +122,9 @@ class Meter:
             self._full_since = True
         if self._level - cost < self._guard(cost) + self.unit:
             self._grow(now)
-        held = self.size - self.rate * self.lateness_s
-        if self.lateness_s > _FIRST_LATENESS_S:
-            self.lateness_s *= _LATENESS_DECAY
+        held = self.size - self.rate * self.lateness.seconds
+        if self.size <= _TINY * self.unit:
+            self.lateness.decay()
         self._level = min(self._level, held) - cost
         self._own = min(before, held) - cost
         return before
@@ -279,7 +298,7 @@ class Meter:
 
     def _came_too_close(self, elapsed: float) -> None:
         """A bucket of almost no size: two arrivals were closer than their sending, or the rate is too high."""
-        self.lateness_s = min(_LATENESS_GROWTH * self.lateness_s, _MOST_LATENESS * self.unit / self.rate)
+        self.lateness.learn(self.unit / self.rate)
 
     def _cut(self, elapsed: float) -> None:
         """The rate is below what was believed: measured, where the bucket was empty before and never full since."""

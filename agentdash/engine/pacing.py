@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agentdash.engine.limitheaders import (
@@ -16,13 +16,14 @@ from agentdash.engine.limitheaders import (
     LimitReading,
     Standing,
 )
-from agentdash.engine.meter import Meter
+from agentdash.engine.meter import Lateness, Meter
 
 FIRST_SPEED = 8.0
 """Requests a second at which a pool begins of which nothing is known."""
 _SPEED_OF_RATE = 4.0
 _SPEED_GROWTH_PER_S = 4.0
 _FASTEST = 1e5
+_MEMORY = 0.05
 _TOKEN_UNIT = 1000.0
 """The headers round tokens to the nearest thousand."""
 
@@ -43,6 +44,13 @@ class Cost:
         if limit == OUTPUT_TOKENS:
             return self.output_tokens
         return self.input_tokens + self.output_tokens
+
+    def towards(self, other: Cost) -> Cost:
+        """This cost as an average that has met one more."""
+        return Cost(
+            self.input_tokens + _MEMORY * (other.input_tokens - self.input_tokens),
+            self.output_tokens + _MEMORY * (other.output_tokens - self.output_tokens),
+        )
 
 
 ONE_REQUEST = Cost()
@@ -69,12 +77,13 @@ class PoolPacer:
     second as long as nothing is rejected.
     """
 
-    def __init__(self, now: float) -> None:
-        self.meters: dict[str, Meter] = {REQUESTS: Meter(now)}
+    def __init__(self, now: float, lateness: Lateness | None = None) -> None:
+        self.meters: dict[str, Meter] = {REQUESTS: Meter(now, lateness=lateness)}
         self.share = 1.0
         self.speed = FIRST_SPEED
         self.in_flight = 0
         self.requests = 0
+        self.typical = ONE_REQUEST
         self._last_sent = -math.inf
         self._first_sent: float | None = None
         self._refused_at = -math.inf
@@ -97,6 +106,14 @@ class PoolPacer:
         levels = ((max(0.0, meter.level(now)), cost.of(name)) for name, meter in self.meters.items())
         return min((level / amount for level, amount in levels if amount > 0), default=math.inf)
 
+    def typical_rate(self) -> float:
+        """Requests a second that the limits allow for requests like the last ones; infinite while none is known."""
+        return self.rate(self.typical)
+
+    def typical_room(self, now: float) -> float:
+        """How many requests like the last ones the buckets hold now."""
+        return self.room(now, self.typical)
+
     def next_at(self, now: float, cost: Cost = ONE_REQUEST) -> float:
         """The moment from which such a request may go: `now` or earlier if it may at once."""
         at = self._last_sent + 1 / self.speed
@@ -113,6 +130,7 @@ class PoolPacer:
         self._last_sent = now
         if self._first_sent is None:
             self._first_sent = now
+        self.typical = cost if not self.requests else self.typical.towards(cost)
         ticket = Ticket(now, cost, pacer=self)
         for name, meter in self.meters.items():
             before = meter.spend(now, cost.of(name))
@@ -249,3 +267,18 @@ class PoolPacer:
         if not known:
             return REQUESTS
         return min(known, key=lambda name: self.meters[name].level(now) / max(1.0, ticket.cost.of(name)))
+
+
+def time_for(requests: float, flows: Sequence[tuple[float, float, float]]) -> float:
+    """Seconds until so many requests can have gone out; infinite if never.
+
+    `flows`: for each pool in how many seconds it may begin, how many may go at once, and how many a second.
+    """
+    at, room, rate = 0.0, 0.0, 0.0
+    for begins, more_room, more_rate in sorted(flows):
+        room_then = room + rate * (begins - at)
+        if room_then >= requests:
+            break
+        at, room, rate = begins, room_then + more_room, rate + more_rate
+    missing = requests - room
+    return at if missing <= 0 else at + missing / rate if rate > 0 else math.inf

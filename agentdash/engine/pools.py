@@ -9,8 +9,9 @@ from agentdash.clock import Clock
 from agentdash.engine.backoff import backoff_delay
 from agentdash.engine.credentials import APICredential
 from agentdash.engine.limitheaders import NOTHING_READ, LimitReading
-from agentdash.engine.limits import Lease, LimitPool, may_be_open
-from agentdash.engine.pacing import Cost
+from agentdash.engine.limits import Lease, LimitPool, may_be_one_more
+from agentdash.engine.meter import Lateness
+from agentdash.engine.pacing import Cost, time_for
 
 _COOLDOWN_S = 1.0
 _MAX_COOLDOWN_S = 60.0
@@ -31,6 +32,7 @@ class LimitPools:
         self._pool_of: dict[str, LimitPool] = {}
         self._told: dict[str, dict[str, tuple[tuple[str, float], ...]]] = {}
         self._share = 1.0
+        self._lateness = Lateness()
 
     def of(self, credential: APICredential) -> LimitPool:
         """The limit pool a credential draws from."""
@@ -83,9 +85,9 @@ class LimitPools:
             return now + cools
         held = None
         if not credential.proven and credential.in_flight:
-            held = _silent_until(now, credential.asked_at, credential.in_flight)
+            held = may_be_one_more(credential.in_flight, credential.asked_at, now)
         if pool.probing and pool.probes:
-            probing = _silent_until(now, pool.probed_at, pool.probes)
+            probing = may_be_one_more(pool.probes, pool.probed_at, now)
             held = probing if held is None or (probing is not None and probing > held) else held
         return held
 
@@ -121,10 +123,25 @@ class LimitPools:
         return True
 
     # -- what is known -----------------------------------------------------------------------------------------------
-    def rate(self, credentials: list[APICredential], model: str, cost: Cost) -> float:
-        """Requests a second that all the pools of these keys allow in the long run; infinite if a limit is unknown."""
-        now = self._clock.monotonic()
-        return sum(pool.pacer(model, now).rate(cost) for pool in self.used_by(credentials))
+    def rate(self, credentials: list[APICredential]) -> float:
+        """Requests like the last ones a second that the pools of these keys allow; infinite if a limit is unknown."""
+        pacers = [pool.busiest() for pool in self.used_by(credentials)]
+        return sum(pacer.typical_rate() if pacer is not None else math.inf for pacer in pacers)
+
+    def seconds_for(self, credentials: list[APICredential], requests: float) -> float:
+        """How long so many requests like the last ones take at the pace of the limits, cooldowns included.
+
+        Infinite while any of the limits is unknown.
+        """
+        wall, now = self._clock.now(), self._clock.monotonic()
+        flows: list[tuple[float, float, float]] = []
+        for pool in self.used_by(credentials):
+            pacer = pool.busiest()
+            rate = pacer.typical_rate() if pacer is not None else math.inf
+            if pacer is None or rate == math.inf:
+                return math.inf
+            flows.append((max(0.0, pool.cooldown_until - wall), pacer.typical_room(now), rate))
+        return time_for(requests, flows)
 
     def used_by(self, credentials: list[APICredential]) -> list[LimitPool]:
         """The pools of these keys, each once."""
@@ -134,7 +151,7 @@ class LimitPools:
         old = self._pool_of.get(credential.fingerprint)
         pool = self._pools.get(name)
         if pool is None:
-            pool = self._pools[name] = LimitPool(name, share=self._share)
+            pool = self._pools[name] = LimitPool(name, share=self._share, lateness=self._lateness)
             if old is not None:  # what was learned of its limits goes with it
                 pool.pacers = {model: copy.copy(pacer).moved() for model, pacer in old.pacers.items()}
         if old is not None:
@@ -144,11 +161,3 @@ class LimitPools:
         self._pool_of[credential.fingerprint] = pool
         if old is not None and all(other is not old for other in self._pool_of.values()):
             self._pools.pop(old.name, None)
-
-
-def _silent_until(now: float, since: float, open_requests: int) -> float | None:
-    """When one more request may go beside those that were not answered yet; None: now."""
-    if open_requests < may_be_open(now - since):
-        return None
-    at = since + max(1.0, math.ceil(math.log2(open_requests + 1)))
-    return at if at > now else None

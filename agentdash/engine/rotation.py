@@ -49,6 +49,8 @@ class APIRotationState:
         self.current_index = 0
         self.rotations = 0
         self.on_change = on_change
+        self.is_down: Callable[[str], bool] = lambda server: False
+        """Whether a server is left alone for now: its keys give way to those of others."""
         self.on_limited: Callable[[], None] = lambda: None
         """Called when a pool begins to cool: other processes should know at once."""
         self.pools = LimitPools(clock)
@@ -116,19 +118,16 @@ class APIRotationState:
         """When (monotonic) some key may send a request of this size: now or earlier if one may at once, infinite if
         something has to happen first."""
         cost, now = self.estimator.cost(size), self._clock.monotonic()
-        usable = self._usable(self._clock.now())
-        return min((self.pools.next_at(c, size.model, cost, now) for c in usable), default=math.inf)
+        return min((self.pools.next_at(c, size.model, cost, now) for c in self._candidates()), default=math.inf)
 
     def lease(self, size: RequestSize = _ANY_SIZE, *, paced: bool = False) -> Lease | None:
         """A lease on the active key if its pool may send, else on the next in rotation order whose pool may.
 
         `paced`: not faster than the pools' limits allow; otherwise only cooldowns and keys on trial are minded.
         """
-        wall, now = self._clock.now(), self._clock.monotonic()
+        now = self._clock.monotonic()
         cost = self.estimator.cost(size)
-        for credential in self._in_order():
-            if not credential.is_usable(wall):
-                continue
+        for credential in self._candidates():
             if paced:
                 if self.pools.next_at(credential, size.model, cost, now) > now:
                     continue
@@ -288,11 +287,22 @@ class APIRotationState:
         """The limit pool a credential draws from."""
         return self.pools.of(credential)
 
-    def rate(self, size: RequestSize = _ANY_SIZE) -> float:
-        """Requests of this size a second that the usable keys' limits allow in the long run; infinite if unknown."""
-        return self.pools.rate(self._usable(self._clock.now()), size.model, self.estimator.cost(size))
+    def rate(self) -> float:
+        """Requests like the last ones a second that the usable keys' limits allow; infinite if one is unknown."""
+        return self.pools.rate(self._usable(self._clock.now()))
+
+    def seconds_for(self, requests: float) -> float:
+        """How long so many requests take at the pace of the limits; infinite if one is unknown or no key is usable."""
+        usable = self._usable(self._clock.now())
+        return self.pools.seconds_for(usable, requests) if usable else math.inf
 
     # -- inside --------------------------------------------------------------------------------------------------------
+    def _candidates(self) -> list[APICredential]:
+        """The usable keys in rotation order, without those of servers that are down, unless all of them are."""
+        now = self._clock.now()
+        usable = [credential for credential in self._in_order() if credential.is_usable(now)]
+        return [credential for credential in usable if not self.is_down(credential.server)] or usable
+
     def _usable(self, now: float) -> list[APICredential]:
         return [credential for credential in self.credentials if credential.is_usable(now)]
 

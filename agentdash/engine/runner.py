@@ -70,6 +70,8 @@ class TaskRunner:
         """Requests that were given up on the way: their tasks were cancelled, or the run was stopped."""
         self._backoff = (backoff_base_s, backoff_max_s)
         self._clock = clock
+        if rotation is not None:
+            rotation.is_down = lambda server: self.service(server).until is not None
 
     async def attempt(self, claim: Claim) -> Settlement:
         """Run the claimed task once and decide how the claim ends."""
@@ -277,7 +279,7 @@ class TaskRunner:
     def _service_failed(self, claim: Claim, lease: Lease | None, failure: Failure, sent_at: float) -> None:
         service = self.service(lease.credential.server if lease else None)
         held = service.until is not None
-        service.record_failure(sent_at, f"{failure.error_type}: {failure.message}", claim.task.seq)
+        service.record_failure(sent_at, f"{failure.error_type}: {failure.message}", claim.task.seq, claim.worker)
         until = service.until
         if until is not None and not held:
             wait = until - self._clock.monotonic()

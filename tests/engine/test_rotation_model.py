@@ -39,8 +39,8 @@ class Machine(RuleBasedStateMachine):
         return not (name in self.probing and probes and len(probes) >= self.may_be_open(self.probed[name]))
 
     def may_be_open(self, since: float) -> float:
-        """One, and twice as many after each second of silence."""
-        return float(2 ** min(10, int(self.keys.clock.time - since)))
+        """One, and twice as many after each half second of silence."""
+        return float(2 ** min(10, int(2 * (self.keys.clock.time - since))))
 
     def expected(self) -> str | None:
         turned = self.order[self.active :] + self.order[: self.active]
