@@ -24,8 +24,6 @@ from agentdash.engine.store.results_file import ResultsFile
 from agentdash.model import Totals
 
 _TICK_S = 0.5
-_HURRY_S = 0.1
-"""How soon another process at work on the project learns of a cooldown."""
 _LONG_RUNNING_S = 60.0
 
 
@@ -76,9 +74,11 @@ class Housekeeping:
         self._version = -1
         self._saved_totals = (0, 0, 0)
         self._others = 0
-        self._has_news = False
+        self._telling: set[asyncio.Task[None]] = set()
+        self._heard = -1
         if rotation is not None:
-            rotation.on_limited = self._tell_soon
+            rotation.on_limited = self._tell
+            rotation.before_lease = self._hear
 
     async def start(self, *, stop_when_stalled: bool) -> None:
         """Join the project: take over what the store knows, bring lost tasks back, then tick until stopped."""
@@ -117,6 +117,7 @@ class Housekeeping:
             self._task.cancel()
             outcome = (await asyncio.gather(self._task, return_exceptions=True))[0]
             self._task = None
+            await asyncio.gather(*self._telling, return_exceptions=True)
             self.measure()  # the last seconds, or all of a short run
             await self._save(leaving=True)
             await asyncio.to_thread(self._lock.clean_all_stale_locks, 0)
@@ -134,24 +135,11 @@ class Housekeeping:
     async def _tick_until_stopped(self) -> None:
         try:
             while True:
-                await self._until_next_tick()
+                await self._clock.sleep(_TICK_S)
                 await self._tick()
         except Exception:  # whatever it is: without heartbeats and sweeps the run must not go on
             self._pool.drain()
             raise
-
-    async def _until_next_tick(self) -> None:
-        """Wait; where others are at work, cooldowns are told and heard meanwhile."""
-        if not self._others:
-            await self._clock.sleep(_TICK_S)
-            return
-        for _ in range(round(_TICK_S / _HURRY_S)):
-            await self._clock.sleep(_HURRY_S)
-            if self._has_news:
-                await self._save_credentials()
-            if (version := self._store.version()) != self._version:
-                self._version = version
-                self._absorb(first=False)
 
     async def _tick(self) -> None:
         for task_id in self._lock.heartbeat_all():
@@ -212,13 +200,27 @@ class Housekeeping:
             await self._save_process()
 
     async def _save_credentials(self) -> None:
-        self._has_news = False
         changes = self._rotation.take_changes() if self._rotation is not None else None
         if changes is not None:
             await self._store.save_credentials(*changes)
 
-    def _tell_soon(self) -> None:
-        self._has_news = True
+    def _tell(self) -> None:
+        """A limit was met: where others are at work, they are told at once and not with the next tick."""
+        if self._others and not self._telling:
+            telling = asyncio.create_task(self._save_credentials(), name="agentdash-cooldown")
+            self._telling.add(telling)
+            telling.add_done_callback(self._told)
+
+    def _told(self, telling: asyncio.Task[None]) -> None:
+        self._telling.discard(telling)
+        if not telling.cancelled():
+            telling.exception()  # a store that fails is met by the next tick as well, which ends the run for it
+
+    def _hear(self) -> None:
+        """Before a request: what others at work have found out since."""
+        if self._others and self._rotation is not None and (version := self._store.version()) != self._heard:
+            self._heard = version
+            self._rotation.absorb(self._store.credentials(), self._store.active_credential(), trust_marks=True)
 
     async def _drop_dead_processes(self) -> None:
         """Forget those that were killed; one that only slept writes itself down again."""

@@ -257,7 +257,10 @@ class SimulatorConfig:
     def demo(cls, *, seed: int = 0) -> SimulatorConfig:
         """Three keys of two organisations, believable limits, latency and failures: what `agentdash demo` shows."""
         first = OrganizationConfig("org-a", Limit(1200, 24), Limit(240_000, 20_000), Limit(240_000, 12_000))
-        second = OrganizationConfig("org-b", Limit(600, 12), Limit(120_000, 10_000), Limit(120_000, 6_000))
+        # The second tells what is left of its minute, not how small a burst it takes: that has to be found out.
+        second = OrganizationConfig(
+            "org-b", Limit(600, 12), Limit(120_000, 10_000), Limit(120_000, 6_000), remaining="minute"
+        )
         return cls(
             organizations=(first, second),
             keys=(
@@ -266,7 +269,12 @@ class SimulatorConfig:
                 KeyConfig("sim-key-3-m1Aa", "org-b"),
             ),
             failures=FailureRates(
-                api_error=0.01, overloaded=0.01, drop_stream=0.01, cut_stream=0.005, error_event=0.005
+                api_error=0.01,
+                overloaded=0.01,
+                rate_limited=0.004,
+                drop_stream=0.01,
+                cut_stream=0.005,
+                error_event=0.005,
             ),
             latency=Latency("lognormal", first_token_s=0.3, sigma=0.6, high_s=4.0, chunk_s=0.015),
             seed=seed,
