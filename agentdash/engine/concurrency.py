@@ -94,10 +94,11 @@ class _Sample:
 
 
 @dataclass(slots=True)
-class _Round:
+class _Counter:
     """Counts the tasks that end with one number of workers, from one of their ends to another.
 
-    Looked at after each so many ends as there are workers: those who began together end together.
+    Looked at after each so many ends as there are workers: those who began together end together. After many it counts
+    anew, so that it tells of the last of them.
     """
 
     began_at: float
@@ -105,6 +106,7 @@ class _Round:
     first_at: float | None = None
     number: int = 0
     counted: tuple[int, float] = (0, 0.0)
+    before: tuple[int, float] = (0, 0.0)
 
     def ended(self, now: float, took: float) -> None:
         if self.first_at is None:
@@ -113,11 +115,14 @@ class _Round:
         self.number += 1
         if self.number % self.workers == 0:
             self.counted = (self.number, now - self.first_at)
+            if self.number >= 2 * max(_FEW, _CALM_ROUNDS * self.workers):
+                self.before, self.first_at, self.number = self.counted, now, 0
 
     def per_second(self, rounds: int) -> float | None:
         """Tasks a second; None before so many have ended for each worker."""
-        number, seconds = self.counted
-        return number / seconds if number >= max(_FEW, rounds * self.workers) and seconds > 0 else None
+        enough = max(_FEW, rounds * self.workers)
+        number, seconds = self.counted if self.counted[0] >= enough else self.before
+        return number / seconds if number >= enough and seconds > 0 else None
 
 
 class Concurrency:
@@ -137,7 +142,7 @@ class Concurrency:
         self._ended = 0
         self._workers = self.first
         self._changed_at = now
-        self._round = _Round(now, self.first)
+        self._counter = _Counter(now, self.first)
         self._samples: deque[_Sample] = deque()
         self._trial: _Trial | None = None
         self._gain: str | None = None
@@ -154,7 +159,7 @@ class Concurrency:
         self._ended += 1
         weight = 1 / min(self._ended, 2 * max(_FEW, self._workers))
         self.took = took if self.took is None else self.took + (took - self.took) * weight
-        self._round.ended(now, took)
+        self._counter.ended(now, took)
 
     def decide(self, seen: Observation) -> Change | None:
         """The change to make now, if any; it is taken as made."""
@@ -162,7 +167,7 @@ class Concurrency:
         change = self._overloaded(seen) if seen.outage is not None else None
         if seen.outage is not None or seen.is_held or not seen.pending:
             self._samples.clear()  # who waits now, and what ends, says nothing
-            self._round = _Round(seen.now, seen.workers)
+            self._counter = _Counter(seen.now, seen.workers)
         else:
             target = self._needed(seen.rate)
             self._sample(seen, target)
@@ -170,7 +175,7 @@ class Concurrency:
             change = self._step_back(seen) or self._cut(seen) or self._grow(seen, target)
         if change is not None:
             self._changed_at, self._workers = seen.now, change.workers
-            self._round = _Round(seen.now, change.workers)
+            self._counter = _Counter(seen.now, change.workers)
             self._samples.clear()
         return change
 
@@ -197,7 +202,7 @@ class Concurrency:
 
     def _per_second(self) -> float | None:
         """Tasks finished a second with this number of workers; None before that is known."""
-        return self._round.per_second(_ROUNDS if self._is_starting else _CALM_ROUNDS)
+        return self._counter.per_second(_ROUNDS if self._is_starting else _CALM_ROUNDS)
 
     def _is_saturated(self, seen: Observation) -> bool:
         """Whether all are busy: now, in the slow start; later, for some time, as a moment says little then."""

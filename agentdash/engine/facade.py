@@ -152,10 +152,10 @@ class Engine(RunParts):
         return self._view.ended
 
     async def _run_pool(self) -> None:
-        if self.workers is None:
+        if self.worker_finder is None:
             await self.pool.run(self.manager, self.lock, self.runner)
             return
-        async with self.workers:
+        async with self.worker_finder:
             await self.pool.run(self.manager, self.lock, self.runner)
 
     async def _load_sdk(self) -> None:
@@ -210,8 +210,8 @@ class Engine(RunParts):
     def resize(self, workers: int) -> None:
         """Have so many workers from now on, also where their number was found by itself."""
         self.pool.resize(workers)
-        if self.workers is not None:
-            self.workers.take_over(workers)
+        if self.worker_finder is not None:
+            self.worker_finder.take_over(workers)
 
     def revive(self, worker_id: str | None = None) -> int:
         """Let parked workers (one, or all) try again now."""

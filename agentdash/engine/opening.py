@@ -150,7 +150,7 @@ class RunParts:
         )
         if rotation is not None:
             rotation.on_change = self.runner.rotation_changed
-        self.workers = (
+        self.worker_finder = (
             WorkerFinder(
                 pool=self.pool,
                 manager=self.manager,

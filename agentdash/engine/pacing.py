@@ -18,10 +18,14 @@ from agentdash.engine.limitheaders import (
 )
 from agentdash.engine.meter import Lateness, Meter
 
-FIRST_SPEED = 8.0
+FIRST_SPEED = 20.0
 """Requests a second at which a pool begins of which nothing is known."""
 _SPEED_OF_RATE = 4.0
-_SPEED_GROWTH_PER_S = 4.0
+_DOUBLES_IN_S = 0.5
+_DOUBLES_IN_TRIPS = 3.0
+"""The speed doubles in so many round trips: what goes out before the first rejection is back stays a small part."""
+_MOST_STEP = 1.5
+_SHORTEST_TRIP_S = 0.001
 _FASTEST = 1e5
 _MEMORY = 0.05
 _TOKEN_UNIT = 1000.0
@@ -73,8 +77,8 @@ class PoolPacer:
 
     It is told of each request that is `sent` and of how it ended, and says when the next one may go (`next_at`).
     Limits come from the headers; without any, from what is rejected. Bursts go out as fast as the pool has shown that
-    it takes them: the speed begins at a few a second (at four times the limit, where one is known), and quadruples each
-    second as long as nothing is rejected.
+    it takes them: the speed begins at a few a second (at four times the limit, where one is known), and doubles every
+    half second, or every three round trips if these are shorter, as long as nothing is rejected.
     """
 
     def __init__(self, now: float, lateness: Lateness | None = None) -> None:
@@ -87,6 +91,8 @@ class PoolPacer:
         self._last_sent = -math.inf
         self._first_sent: float | None = None
         self._refused_at = -math.inf
+        self._trip_s = math.inf
+        """The shortest time in which something came back."""
 
     # -- before sending ----------------------------------------------------------------------------------------------
     @property
@@ -126,7 +132,8 @@ class PoolPacer:
         """A request goes out now."""
         gap = now - self._last_sent
         if gap < 2 / self.speed:  # somebody waited for the speed: only then it has been tried
-            self.speed = min(_FASTEST, self.speed * _SPEED_GROWTH_PER_S ** min(gap, 0.25))
+            doublings = gap / min(_DOUBLES_IN_S, _DOUBLES_IN_TRIPS * self._trip_s)
+            self.speed = min(_FASTEST, self.speed * min(_MOST_STEP, 2.0 ** min(doublings, 1.0)))
         self._last_sent = now
         if self._first_sent is None:
             self._first_sent = now
@@ -142,6 +149,8 @@ class PoolPacer:
     # -- how it ended ------------------------------------------------------------------------------------------------
     def read(self, now: float, ticket: Ticket, reading: LimitReading) -> None:
         """The headers of an answer, of success or of failure, as soon as they are there."""
+        if ticket.pacer is self:
+            self._trip_s = min(self._trip_s, max(_SHORTEST_TRIP_S, now - ticket.sent_at))
         for name, standing in (reading.standings or {}).items():
             meter = self._meter(now, name)
             since = meter.spent - ticket.marks.get(name, (0.0, 0.0))[0]
@@ -157,6 +166,7 @@ class PoolPacer:
         """It succeeded and used so many tokens (None: nobody says)."""
         if not self._close(ticket) or ticket.pacer is not self:
             return
+        self._trip_s = min(self._trip_s, max(_SHORTEST_TRIP_S, now - ticket.sent_at))
         cost = ticket.cost
         used_in = cost.input_tokens if input_tokens is None else input_tokens
         used_out = cost.output_tokens if output_tokens is None else output_tokens

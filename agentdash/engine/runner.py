@@ -120,10 +120,11 @@ class TaskRunner:
             if settlement.state is TaskState.FAILED:
                 self.events.emit("failed", f"{claim.task.id} failed: {failure.error_type}: {failure.message}")
             return settlement
+        else:
+            self._answered(claim.worker, lease, answer)  # before the lease is given back: it says what was used
         finally:
             if lease is not None and self.rotation is not None:
                 self.rotation.release(lease)
-        self._answered(claim.worker, lease, answer)
         return success(claim, self._ended(claim, lease, started, answer), answer)
 
     def service(self, server: str | None = None) -> ServiceBackoff:
