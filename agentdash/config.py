@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from agentdash.errors import UsageError
 
@@ -23,15 +23,16 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 class Settings:
     """Everything a run is told. Times in seconds.
 
-    `timeout_s` is the budget of one attempt; `stall_timeout_s` how long a headless run waits without any progress
-    before it stops with exit code 4; `drain_timeout_s` how long running tasks may take to end when the run is asked to
-    stop. `limit` is the number of tasks to run in this session, 0 for all. `theme` and `keys` (action → key) are the
-    dashboard's.
+    `workers` "auto": as many as fill the limits, at most `max_workers`. `timeout_s` is the budget of one attempt;
+    `stall_timeout_s` how long a headless run waits without any progress before it stops with exit code 4;
+    `drain_timeout_s` how long running tasks may take to end when the run is asked to stop. `limit` is the number of
+    tasks to run in this session, 0 for all. `theme` and `keys` (action → key) are the dashboard's.
     """
 
     project: Path = Path()
     results: Path | None = None
-    workers: int = 8
+    workers: int | Literal["auto"] = 8
+    max_workers: int = 256
     model: str | None = None
     max_tokens: int = 4096
     system: str | None = None
@@ -55,6 +56,11 @@ class Settings:
     def results_path(self) -> Path:
         """Where the results go: `results.jsonl` in the project unless said otherwise."""
         return self.results or self.project / "results.jsonl"
+
+    @property
+    def most_workers(self) -> int:
+        """How many workers there may be at once, as long as nobody asks for more by hand."""
+        return self.max_workers if self.workers == "auto" else self.workers
 
 
 def load_settings(
@@ -135,7 +141,8 @@ def _keymap(value: Any) -> bool:
 
 
 _CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "workers": (_whole(1, 10_000), "a whole number from 1 to 10000"),
+    "workers": (lambda value: value == "auto" or _whole(1, 10_000)(value), "a whole number from 1 to 10000, or auto"),
+    "max_workers": (_whole(1, 10_000), "a whole number from 1 to 10000"),
     "model": (_text, "a model's name"),
     "max_tokens": (_whole(1), "a whole number of at least 1"),
     "system": (lambda value: isinstance(value, str), "text"),

@@ -104,10 +104,10 @@ def _open_files(settings: Settings) -> Iterator[Finding]:
     import resource
 
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    needed = 2 * settings.workers + _OTHER_FILES  # a lock and a connection each
+    needed = 2 * settings.most_workers + _OTHER_FILES  # a lock and a connection each
     fine = limit == resource.RLIM_INFINITY or limit >= needed
     has = "no limit" if limit == resource.RLIM_INFINITY else f"{limit:,} allowed"
-    detail = f"{has}, about {needed:,} needed for {settings.workers:,} workers"
+    detail = f"{has}, about {needed:,} needed for {settings.most_workers:,} workers"
     yield Finding("open files", OK if fine else PROBLEM, detail if fine else f"{detail}; raise it with `ulimit -n`")
 
 

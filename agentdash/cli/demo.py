@@ -6,10 +6,11 @@ import asyncio
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal
 
 import click
 
-from agentdash.cli.options import json_option, remember_project
+from agentdash.cli.options import json_option, remember_project, workers_option
 from agentdash.cli.output import tell
 from agentdash.config import Settings
 from agentdash.errors import StoreError, UsageError
@@ -21,13 +22,15 @@ _STALL_S = 120.0
 
 @click.command(short_help="A run with made-up tasks, keys and server.")
 @click.option("--tasks", "number", type=click.IntRange(1, 1_000_000), default=60, show_default=True, metavar="N")
-@click.option("--workers", type=click.IntRange(1, 10_000), default=16, show_default=True, metavar="N")
+@workers_option(default="16", show_default=True)
 @click.option("--headless", is_flag=True, help="No dashboard: progress as plain lines on stderr.")
 @json_option
 @click.option("--project", type=click.Path(path_type=Path), metavar="DIR", callback=remember_project,
               help="Keep the project here.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of the tasks and their failures.")
-def demo(number: int, workers: int, headless: bool, as_json: bool, project: Path | None, seed: int) -> int:
+def demo(
+    number: int, workers: int | Literal["auto"], headless: bool, as_json: bool, project: Path | None, seed: int
+) -> int:
     """Try it: tasks, three keys of two organisations and a server are made up. Needs no key and no network.
 
     A few of the tasks fail, as tasks do; so the exit code is 3.

@@ -54,7 +54,8 @@ def examine(project: Path, config: Path | None) -> Iterator[Finding]:
     settings = Settings(project=project)
     try:
         settings = load_settings({"project": project}, config=config)
-        yield Finding("settings", OK, f"{settings.workers} workers, processor {settings.processor}")
+        workers = f"up to {settings.most_workers}" if settings.workers == "auto" else settings.workers
+        yield Finding("settings", OK, f"{workers} workers, processor {settings.processor}")
     except AgentdashError as error:
         yield Finding("settings", PROBLEM, redact(error.message))
     for name, check in CHECKS.items():

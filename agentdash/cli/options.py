@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
+_MOST_WORKERS = 10_000
 
 
 @dataclass(slots=True)
@@ -25,6 +26,20 @@ def remember_project(context: click.Context, _: click.Parameter, value: Path | N
     if isinstance(context.obj, Invocation):
         context.obj.project = value or Path(os.environ.get("AGENTDASH_PROJECT") or ".")
     return value
+
+
+def _workers(_: click.Context, __: click.Parameter, value: str | None) -> int | str | None:
+    if value is None or value == "auto":
+        return value
+    is_number = value.isascii() and value.isdecimal() and len(value) < 10
+    if not is_number or not 1 <= int(value) <= _MOST_WORKERS:
+        raise click.BadParameter(f"{value!r} is neither a whole number from 1 to {_MOST_WORKERS} nor auto.")
+    return int(value)
+
+
+def workers_option(**attributes: Any) -> Callable[[F], F]:
+    """`--workers N|auto`."""
+    return click.option("--workers", metavar="N|auto", callback=_workers, **attributes)
 
 
 def _project(**attributes: Any) -> Callable[[F], F]:

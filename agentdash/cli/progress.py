@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from agentdash.cli.output import amount, count, duration, is_terminal, tell
 from agentdash.cli.throttle import Throttle
+from agentdash.config import Settings
 from agentdash.engine.facade import Engine
 from agentdash.errors import ExitCode
 from agentdash.model import Event, Snapshot
@@ -40,8 +41,7 @@ class Progress:
         engine, counts = self._engine, self._engine.store.counts()
         done = f", {counts.finished:,} finished before" if counts.finished else ""
         if counts.unfinished:
-            workers = count(engine.settings.workers, "worker")
-            tell(f"{count(counts.unfinished, 'task')} to run with {workers}{done}.")
+            tell(f"{count(counts.unfinished, 'task')} to run with {_workers(engine.settings)}{done}.")
         if is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb":
             from agentdash.cli.live import LiveLine
 
@@ -118,6 +118,12 @@ class Progress:
             self._live.print(text)
         else:
             tell(text)
+
+
+def _workers(settings: Settings) -> str:
+    if settings.workers == "auto":
+        return f"as many workers as fill the limits (at most {settings.most_workers:,})"
+    return count(settings.workers, "worker")
 
 
 def _project_flag(project: Path) -> str:

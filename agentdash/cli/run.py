@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from agentdash.cli.options import config_option, json_option, new_project_option
+from agentdash.cli.options import config_option, json_option, new_project_option, workers_option
 from agentdash.config import LOG_LEVELS, Settings, load_settings
 from agentdash.errors import UsageError
 
@@ -19,7 +19,7 @@ _HEADLESS_HELP = "No dashboard: progress as plain lines on stderr. (By itself so
 @click.argument("sources", nargs=-1, metavar="[TASKS|-]...")
 @new_project_option
 @click.option("--results", type=click.Path(path_type=Path), metavar="FILE", help="Default: results.jsonl in DIR.")
-@click.option("--workers", type=int, metavar="N", help="How many tasks run at once (default 8).")
+@workers_option(help="How many tasks run at once (default 8); auto: as many as fill the limits.")
 @click.option("--model", metavar="M", help="For tasks that name none.")
 @click.option("--max-tokens", type=int, metavar="N", help="For tasks that state none (default 4096).")
 @click.option("--system", metavar="TEXT|@FILE", help="System prompt of tasks that have none.")

@@ -97,9 +97,10 @@ def test_no_tasks_at_all(agentdash: Run, place: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--workers", "0"], "workers must be a whole number from 1 to 10000, not 0"),
-        (["--workers", "-1"], "workers must be a whole number from 1 to 10000, not -1"),
-        (["--workers", "x"], "'--workers': 'x' is not a valid integer"),
+        (["--workers", "0"], "'--workers': '0' is neither a whole number from 1 to 10000 nor auto"),
+        (["--workers", "-1"], "'--workers': '-1' is neither a whole number from 1 to 10000 nor auto"),
+        (["--workers", "x"], "'--workers': 'x' is neither a whole number from 1 to 10000 nor auto"),
+        (["--workers", "99999999999"], "'--workers': '99999999999' is neither"),
         (["--timeout", "nan"], "timeout must be a number of seconds above 0"),
         (["--max-attempts", "0"], "max_attempts must be a whole number"),
         (["--limit", "-1"], "limit must be a whole number"),

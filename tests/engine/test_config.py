@@ -38,6 +38,15 @@ def test_each_source_wins_over_the_one_before(tmp_path: Path) -> None:
     assert load(tmp_path, text, workers=None).workers == 3
 
 
+def test_the_number_of_workers_can_be_left_to_the_run(tmp_path: Path) -> None:
+    settings = load(tmp_path, workers="auto")
+    assert (settings.workers, settings.most_workers) == ("auto", 256)
+    assert load(tmp_path, environ={"AGENTDASH_WORKERS": "auto", "AGENTDASH_MAX_WORKERS": "30"}).most_workers == 30
+    text = 'workers = "auto"\nmax_workers = 40'
+    assert load(tmp_path, text).most_workers == 40
+    assert load(tmp_path, text, workers=300).most_workers == 300
+
+
 def test_a_named_config_replaces_both(tmp_path: Path) -> None:
     other = tmp_path / "other.toml"
     other.write_text("workers = 9\nresults = 'out/r.jsonl'")
@@ -72,10 +81,13 @@ def test_a_variable_set_to_nothing_is_not_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("WORKERS", "0", "workers must be a whole number from 1 to 10000, not 0."),
-        ("WORKERS", "-1", "workers must be a whole number from 1 to 10000, not -1."),
-        ("WORKERS", "x", "workers must be a whole number from 1 to 10000, not 'x'."),
+        ("WORKERS", "0", "workers must be a whole number from 1 to 10000, or auto, not 0."),
+        ("WORKERS", "-1", "workers must be a whole number from 1 to 10000, or auto, not -1."),
+        ("WORKERS", "x", "workers must be a whole number from 1 to 10000, or auto, not 'x'."),
         ("WORKERS", "2.5", "workers must be"),
+        ("WORKERS", "Auto", "workers must be"),
+        ("MAX_WORKERS", "auto", "max_workers must be a whole number from 1 to 10000, not 'auto'."),
+        ("MAX_WORKERS", "0", "max_workers must be"),
         ("TIMEOUT", "nan", "timeout must be a number of seconds above 0, not nan."),
         ("TIMEOUT", "inf", "timeout must be"),
         ("TIMEOUT", "0", "timeout must be"),
