@@ -81,7 +81,7 @@ def id_cells(row: TaskRow) -> int:
 def line(row: TaskRow, now: float, *, marked: bool) -> Line:
     """One task at this moment."""
     look = fmt.task_look(row.state)
-    word = "done" if row.state is TaskState.SUCCEEDED else row.state.value
+    word = fmt.task_word(row.state)
     number = row.tries + (row.state is TaskState.RUNNING)  # the one under way counts, too
     tries = Cell(f"{number:,}", "warn" if number > 1 else "") if number else Cell(fmt.NONE, "dim")
     worker = Cell(fmt.short_worker(row.worker)) if row.worker else Cell(fmt.NONE, "dim")

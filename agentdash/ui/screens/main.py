@@ -24,7 +24,7 @@ from agentdash.ui.panels.header import RunHeader
 from agentdash.ui.panels.keybar import KeyBar
 from agentdash.ui.panels.lines import LineList
 from agentdash.ui.panels.locks import Locks
-from agentdash.ui.panels.paneltabs import PanelTabs
+from agentdash.ui.panels.paneltabs import PanelTabs, panel_marks
 from agentdash.ui.panels.queue import Queue, QueuePanel
 from agentdash.ui.panels.workers import Workers
 from agentdash.ui.run import Run
@@ -61,7 +61,7 @@ class MainScreen(Screen[None]):
             with Vertical(id="side", classes="away"):
                 yield Workers(id="workers").add_class("panel")
                 yield Credentials(id="credentials").add_class("panel")
-                yield Locks(id="locks").add_class("panel")
+                yield Locks(id="locks").add_class("panel", "-calm")
         yield Events(id="events").add_class("panel")
         yield Banner(id="banner")
         yield KeyBar(("pause",), SHOWN_ORDER, ("help", "quit_run"))
@@ -92,6 +92,8 @@ class MainScreen(Screen[None]):
         self._guarded(credentials, lambda: credentials.update(snapshot, now))
         self._update_locks(snapshot, now, monotonic)
         self._update_events(snapshot)
+        tabs = self.query_one(PanelTabs)
+        self._guarded(tabs, lambda: tabs.mark(panel_marks(snapshot, self._merged_locks(snapshot))))
         banner = self.query_one(Banner)
         self._guarded(banner, lambda: banner.update(snapshot, now), hidden_too=True)
         self.query_one(KeyBar).rename("pause", "Resume" if snapshot.paused else "Pause")
@@ -119,7 +121,9 @@ class MainScreen(Screen[None]):
         if panel.is_on_screen and monotonic - self._locks_at >= _LOCKS_EVERY_S:
             self._locks_at = monotonic
             self.run_worker(self._read_locks(), name="locks", group="locks", exit_on_error=False)
-        self._guarded(panel, lambda: panel.update(self._merged_locks(snapshot), now))
+        locks = self._merged_locks(snapshot)
+        self._guarded(panel, lambda: panel.update(locks, now))
+        panel.set_class(not any(lock.state in ("stale", "overdue") for lock in locks), "-calm")
 
     def _merged_locks(self, snapshot: Snapshot) -> tuple[LockView, ...]:
         """This process's locks as they are now, and of the others what was read last."""

@@ -17,7 +17,7 @@ from textual.worker import Worker
 from agentdash.errors import AgentdashError
 from agentdash.model import FINISHED_STATES, Counts, Snapshot, TaskDetail, TaskState
 from agentdash.text import clean, shorten
-from agentdash.ui.format import span, task_look
+from agentdash.ui.format import span, task_look, task_word
 from agentdash.ui.panels.document import Document
 from agentdash.ui.panels.keybar import KeyBar
 from agentdash.ui.run import Run
@@ -207,7 +207,7 @@ class TaskScreen(Screen[None]):
             said += [shorten(clean(row.worker), 20)] if row.worker else []
             if self._is_running and detail.claimed_at:
                 said.append(span(self._now - detail.claimed_at))
-            state, rest = f"  {look.glyph} {row.state.value}", "".join(f"  {part}" for part in said)
+            state, rest = f"  {look.glyph} {task_word(row.state)}", "".join(f"  {part}" for part in said)
             name = shorten(clean(row.id), max(8, width - len(state) - len(rest)))
             title = Content.assemble((name, "bold"), (state, _COLOURS.get(look.style, "")), (rest, _DIM))
         static = self.query_one("#title", Static)

@@ -22,7 +22,7 @@ _ORGANIZATION_CHARS = 8
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 """What a file leaves out: who looks at it in a terminal must not be steered by it."""
 _OUTCOMES: Final = {
-    "succeeded": ("✔", "succeeded"),
+    "succeeded": ("✔", "done"),
     "failed": ("✖", "failed"),
     "task": ("✖", "refused"),
     "limited": ("✖", "rate limited"),
