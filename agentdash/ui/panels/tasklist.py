@@ -122,7 +122,7 @@ class Queue(LineList):
             self._cursor_row = row
 
     def _line(self, row: TaskRow) -> Line:
-        return taskrows.line(row, self._now, marked=row.id in self._marks)
+        return taskrows.line(row, self._now, marked=row.id in self._marks, brief=self._query.state is not None)
 
     def line_at(self, index: int) -> Line | None:
         line = super().line_at(index)

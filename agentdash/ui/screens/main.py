@@ -121,9 +121,11 @@ class MainScreen(Screen[None]):
         if panel.is_on_screen and monotonic - self._locks_at >= _LOCKS_EVERY_S:
             self._locks_at = monotonic
             self.run_worker(self._read_locks(), name="locks", group="locks", exit_on_error=False)
-        locks = self._merged_locks(snapshot)
-        self._guarded(panel, lambda: panel.update(locks, now))
-        panel.set_class(not any(lock.state in ("stale", "overdue") for lock in locks), "-calm")
+        self._guarded(panel, lambda: self._show_locks(panel, self._merged_locks(snapshot), now))
+
+    def _show_locks(self, panel: Locks, locks: tuple[LockView, ...], now: float) -> None:
+        panel.update(locks, now)
+        panel.set_class(not any(lock.state in ("stale", "overdue") for lock in locks), "-calm")  # it takes little room
 
     def _merged_locks(self, snapshot: Snapshot) -> tuple[LockView, ...]:
         """This process's locks as they are now, and of the others what was read last."""
