@@ -89,8 +89,8 @@ PALETTE_TITLES: Final = {
 SHOWN_ORDER: Final = (
     "filter", "requeue", "cancel", "groups", "requeue_failed", "rotate", "undo",
 )  # fmt: skip
-"""The order of the key bar between `pause` at its beginning and `help` and `quit_run` at its end, and its rank: where it
-is narrow, the last ones are left out."""
+"""The order of the key bar between `pause` at its beginning and `help` and `quit_run` at its end. It is its rank, too:
+where it is narrow, the last ones are left out."""
 
 
 def check_keymap(keys: Mapping[str, str], together: Sequence[Sequence[Binding]]) -> dict[str, str]:

@@ -226,16 +226,6 @@ def short_worker(worker: str | None) -> str:
     return f"w{number}" if head == "worker" and number.isdecimal() else worker
 
 
-def letters(index: int) -> str:
-    """A, B, … Z, AA, AB, …: names for things whose own are long."""
-    name = ""
-    index += 1
-    while index:
-        index, digit = divmod(index - 1, 26)
-        name = chr(ord("A") + digit) + name
-    return name
-
-
 # -- drawings --------------------------------------------------------------------------------------------------------
 _HEIGHTS: Final = "▂▃▅▆▇"
 

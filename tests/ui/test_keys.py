@@ -274,7 +274,8 @@ async def test_q_drains_escape_takes_it_back_and_a_second_q_stops_at_once(run: F
         await pilot.press("q")
         assert run.called("drain")
         assert "DRAINING" in screen_lines(app)[0]
-        assert "Esc goes on" in screen_text(app)
+        assert "Leaving when " in screen_text(app)
+        assert "Esc stays · q leaves now" in screen_text(app)
         await pilot.press("escape")
         app.tick()
         await pilot.pause()
@@ -336,7 +337,7 @@ async def test_narrow_terminals_show_one_panel_at_a_time(run: FakeRun) -> None:
 async def test_the_palette_has_every_action(run: FakeRun) -> None:
     async with opened(run) as (app, _):
         titles = {command.title for command in app.get_system_commands(app.screen)}
-        for name in ("Pause or", "Pause and interrupt", "Requeue all failed", "Rotate", "Worker more", "Worker fewer",
+        for name in ("Pause or", "Pause and interrupt", "Requeue all failed", "Next key", "Worker more", "Worker fewer",
                      "Errors", "Log", "Help", "Quit", "Filter", "Revive", "Clean locks", "Zoom", "Theme", "Mark",
                      "Sort", "Open the task"):  # fmt: skip
             assert any(title.startswith(name) for title in titles), name

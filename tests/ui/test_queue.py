@@ -248,10 +248,10 @@ async def test_an_answer_to_a_query_before_is_dropped() -> None:
         await until(pilot, lambda: app.store.under_way == 1)
         app.store.gate = None
         app.panel.set_state(1)
-        await until(pilot, lambda: "○ pending" in rows_seen(app)[0])
+        await until(pilot, lambda: "  ○ " in rows_seen(app)[0])
         gate.set()
         await settled(pilot)
-        assert all("○ pending" in text for text in rows_seen(app))
+        assert all("  ○ " in text for text in rows_seen(app))
         assert app.queue.row_count == 200
 
 
@@ -522,7 +522,7 @@ async def test_tabs_count_and_choose() -> None:
         assert ids_seen(app)[:2] == ["t0003", "t0008"]
         app.panel.next_state(1)
         await settled(pilot)
-        assert all("✔ done" in text for text in rows_seen(app))
+        assert all("  ✔ " in text and "done" not in text for text in rows_seen(app))  # the tab says the word
         app.panel.next_state(1)  # round the end: there is no cancelled task
         assert tabs.active == 0
         app.panel.next_state(-1)
@@ -710,7 +710,7 @@ async def test_sorting_by_key_and_by_title() -> None:
         ),
         (
             TaskRow(1, "a", TaskState.FAILED, 0, 3, None, NOW - 7300, 0.0, "words", "400: refused"),
-            [("a", ""), ("✖ failed", "bad"), ("3", "warn"), ("–", "dim"), ("2h01", "dim"), ("400: refused", "bad")],
+            [("a", ""), ("✖ failed", "bad"), ("3", "warn"), ("–", "dim"), ("2h01", "dim"), ("refused (400)", "bad")],
         ),
         (
             TaskRow(1, "a", TaskState.SUCCEEDED, 0, 1, None, NOW - 75, 0.0, "words", "earlier"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Final, NamedTuple
 
@@ -11,12 +12,14 @@ from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
+from agentdash.errors import AgentdashError
 from agentdash.figures import amount, duration
 from agentdash.model import Snapshot
 from agentdash.text import clean
 from agentdash.ui import format as fmt
 from agentdash.ui.format import Piece
 from agentdash.ui.panels.cells import fit
+from agentdash.ui.run import Run
 
 _MOST_CHARS = 500
 """So much of a name or reason is looked at: more than the widest terminal shows."""
@@ -25,7 +28,7 @@ _WIDE = 100
 _TINY = 70
 _ENDLESS: Final = 1_000_000
 _LEAST_BAR = 8
-_LEAST_SPARK = 8
+_LEAST_SPARK = 7
 _MOST_SPARK = 60
 _COST_CELLS = 7
 _NUMBER_CELLS = 4
@@ -67,7 +70,7 @@ class RunHeader(Widget):
         self._lines: list[_Line] = []
         self._width = -1
 
-    def update(self, snapshot: Snapshot, now: float, monotonic: float) -> None:
+    def update(self, snapshot: Snapshot, now: float, monotonic: float = 0.0) -> None:
         """Show this moment; only lines that look different are drawn again."""
         self._moment, self._fault = (snapshot, now), ""
         self._arrange(self.size.width)
@@ -110,6 +113,15 @@ class RunHeader(Widget):
 class RunLine(RunHeader):
     """The same in one line, for the screens that cover the main view: the run goes on behind them."""
 
+    def __init__(self, run: Run, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._run = run
+
+    def on_mount(self) -> None:
+        """It need not wait for the next moment."""
+        with contextlib.suppress(AgentdashError):
+            self.update(self._run.snapshot(), self._run.clock.now())
+
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         return 1
 
@@ -133,7 +145,7 @@ def header_lines(snapshot: Snapshot, now: float, width: int) -> list[_Line]:
 
 def run_line(snapshot: Snapshot, now: float, width: int) -> _Line:
     """A moment in one line: project, state, bar, how much is done, speed, ETA."""
-    name, state, bar = _brand(snapshot.project), _state(snapshot, now, width), _bar(snapshot)
+    name, state, bar = _project(snapshot.project), _state(snapshot, now, width), _bar(snapshot)
     figures, _ = _figures(snapshot, width)
     return _fitted([name, state, bar, *_failed(snapshot, width, short=True), figures, *_speed(snapshot, now)], width)
 
@@ -158,6 +170,13 @@ def _brand(project: str) -> _Part:
     if not project:
         return _Part(draw, len(_NAME), len(_NAME), 9)
     return _Part(draw, min(wide, 12), len(_NAME) + 3 + wide, 9)
+
+
+def _project(project: str) -> _Part:
+    """The project alone."""
+    project = clean(project[:_MOST_CHARS]) or _NAME
+    wide = cell_len(project)
+    return _Part(lambda cells: [Piece(fit(project, cells), "accent")], min(wide, 12), wide, 9)
 
 
 def _state(snapshot: Snapshot, now: float, width: int) -> _Part:
@@ -262,8 +281,8 @@ def _holdup(snapshot: Snapshot, now: float, width: int) -> _Part:
 def _holdup_cells(width: int) -> int:
     """How wide the place at the right is, whatever stands there: figures must not come and go with the reason."""
     if width >= _WIDE:
-        return width * 3 // 8
-    return 40 if width >= _TINY else max(0, width - 21 if width >= 50 else width - 11)
+        return min(width * 2 // 5, width - 64)  # what tokens and counts leave
+    return width - 38 if width >= _TINY else max(0, width - 21 if width >= 50 else width - 11)
 
 
 def _reason(head: str, reason: str, end: str, style: str, width: int) -> _Part:

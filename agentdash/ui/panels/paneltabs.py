@@ -84,12 +84,12 @@ class PanelTabs(Widget):
 
 def panel_marks(snapshot: Snapshot, locks: Sequence[LockView]) -> tuple[Piece, ...]:
     """What asks for a look in queue, workers, keys, locks and events: `✖9`, `◐2`; the worst of each."""
+    workers = (view.state for view in snapshot.workers)
+    keys = (key.state for key in snapshot.credentials)
     return (
         _worst((("✖", "bad", snapshot.counts.failed),)),
-        _worst(_counted((view.state for view in snapshot.workers), fmt.worker_look, ("parked", "backoff", "probing"))),
-        _worst(
-            _counted((key.state for key in snapshot.credentials), fmt.credential_look, ("invalid", "exhausted", "cooling"))
-        ),
+        _worst(_counted(workers, fmt.worker_look, ("parked", "backoff", "probing"))),
+        _worst(_counted(keys, fmt.credential_look, ("invalid", "exhausted", "cooling"))),
         _worst(_counted((lock.state for lock in locks), fmt.lock_look, ("stale", "overdue"))),
         NO_MARK,
     )

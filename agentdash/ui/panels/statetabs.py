@@ -30,7 +30,7 @@ class _Tab(NamedTuple):
     number: int
 
 
-_LOOKS = ("text", "dim", "accent", "good", "bad")
+_LOOKS = ("on", "off", "key", "text", "dim", "accent", "good", "bad")
 _Label = tuple[str, str, str]
 """The key, the word and the count of a tab, with the blanks around them."""
 
@@ -48,7 +48,7 @@ class StateTabs(Widget):
     """One line; the chosen tab stands out. The one for cancelled tasks is there only if there are any."""
 
     ALLOW_SELECT = False
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"state--on", "state--off", "state--key", *(f"state--{look}" for look in _LOOKS)}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"state--{name}" for name in _LOOKS}
     DEFAULT_CSS = """
     StateTabs { height: 1; }
     StateTabs > .state--on { color: $text-accent; text-style: reverse; }

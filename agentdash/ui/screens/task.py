@@ -19,6 +19,7 @@ from agentdash.model import FINISHED_STATES, Counts, Snapshot, TaskDetail, TaskS
 from agentdash.text import clean, shorten
 from agentdash.ui.format import span, task_look, task_word
 from agentdash.ui.panels.document import Document
+from agentdash.ui.panels.header import RunLine
 from agentdash.ui.panels.keybar import KeyBar
 from agentdash.ui.run import Run
 from agentdash.ui.screens.markdown import MarkdownScreen
@@ -54,6 +55,7 @@ class TaskScreen(Screen[None]):
     def __init__(self, run: Run, task_id: str) -> None:
         super().__init__()
         self._run = run
+        self._line = RunLine(run, id="run")
         self._task_id = task_id
         self._detail: TaskDetail | None = None
         self._text: TaskText | None = None
@@ -72,9 +74,10 @@ class TaskScreen(Screen[None]):
         self._trouble = ""
 
     def compose(self) -> ComposeResult:
+        yield self._line
         yield Static("", id="title", markup=False)
         yield Document(empty="Reading the task …", id="document")
-        order = ("task_copy", "task_save", "task_requeue", "task_cancel", "task_markdown")
+        order = ("task_copy", "task_markdown", "task_requeue", "task_cancel", "task_save")
         yield KeyBar(("task_back",), order, ("help", "quit_run"))
 
     def on_mount(self) -> None:
@@ -96,6 +99,7 @@ class TaskScreen(Screen[None]):
             return
         try:
             self._now, self._counts = now, snapshot.counts
+            self._line.update(snapshot, now)
             self._take_output()
             self._show_title()
             if self._may_have_changed() and self._run.clock.monotonic() - self._read_at >= _READ_EVERY_S:
