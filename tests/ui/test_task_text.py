@@ -129,7 +129,7 @@ async def test_the_title_is_dimmer_than_the_id(theme: Any) -> None:
         app.theme = theme.name
         await settled(pilot, "Summarise")
         await pilot.pause()
-        strip = app.screen._compositor.render_strips()[0]
+        strip = app.screen._compositor.render_strips()[1]
         colours = {part.text.strip(): part.style for part in strip if part.text.strip() and part.style}
         name, rest = colours["t1"], colours["0 tries"]
 
