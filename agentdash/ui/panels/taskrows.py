@@ -70,11 +70,14 @@ def sort_of(column: int) -> TaskSort | None:
 
 def arrow(query: TaskQuery) -> str:
     """Whether what the list is sorted by rises or falls from top to bottom."""
-    return "▲" if _RISES[query.sort] != query.descending else "▼"
+    rises = _RISES[query.sort] and not (query.sort is TaskSort.RECENT and query.state is TaskState.RUNNING)
+    return "▲" if rises != query.descending else "▼"
 
 
 def _title(index: int, query: TaskQuery) -> str:
-    is_plain = query.sort is TaskSort.ORDER and not query.descending  # as the file has it: needs no word
+    # As the file has it: needs no word. What runs first, then the newest: neither rises nor falls.
+    is_plain = query.sort is TaskSort.ORDER and not query.descending
+    is_plain = is_plain or (query.sort is TaskSort.RECENT and query.state is None)
     return _TITLES[index] + (arrow(query) if _SORT_OF[index] is query.sort and not is_plain else "")
 
 

@@ -57,7 +57,9 @@ class MainScreen(Screen[None]):
         yield PanelTabs(("Queue", "Workers", "Keys", "Locks", "Events"), id="tabs")
         # Classes are given here already: to change those of a mounted widget is to style it and all below it again.
         with Horizontal(id="body"):
-            yield QueuePanel(self._run.list_tasks, id="queue").add_class("panel", "-shown")
+            yield QueuePanel(self._run.list_tasks, monotonic=self._run.clock.monotonic, id="queue").add_class(
+                "panel", "-shown"
+            )
             with Vertical(id="side", classes="away"):
                 yield Workers(id="workers").add_class("panel")
                 yield Credentials(id="credentials").add_class("panel")
@@ -220,11 +222,16 @@ class MainScreen(Screen[None]):
         """Put the selected tasks back."""
         ids = self._selected()[0]
         if ids and await self._verbs.requeue(ids):
-            self.query_one(Queue).clear_marks()
+            self._done_to_tasks()
 
     def action_cancel(self) -> None:
         """Cancel the selected tasks, after a question."""
-        self._verbs.ask_cancel(self._selected()[0], then=self.query_one(Queue).clear_marks)
+        self._verbs.ask_cancel(self._selected()[0], then=self._done_to_tasks)
+
+    def _done_to_tasks(self) -> None:
+        queue = self.query_one(Queue)
+        queue.clear_marks()
+        queue.look_again()
 
     def _selected(self) -> tuple[tuple[str, ...], set[TaskState]]:
         """What `r` and `x` are meant for, and its states: the task of the row in the panel that has the focus."""
