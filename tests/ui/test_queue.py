@@ -432,6 +432,32 @@ async def test_a_live_list_stands_still_to_be_read_and_ages_go_on() -> None:
         await until(pilot, lambda: ids_seen(app)[:5] == ["t0002", "t0003", "t0004", "t0001", "t0000"])
 
 
+async def test_a_row_that_ran_and_is_far_down_by_now_does_not_stop_the_list() -> None:
+    def running(number: int) -> TaskRow:
+        return replace(task(number, TaskState.RUNNING), since=NOW - 500 + number, worker="worker-1")
+
+    async with Stage(Store([running(n) for n in range(5)])).run_test(size=SIZE) as pilot:
+        app = await settled(pilot)
+        app.queue.ask_for(LIVE)
+        await settled(pilot)
+        await pilot.press("j")
+        assert app.queue.selected_ids() == ("t0001",)
+        ended = [replace(task(n, TaskState.SUCCEEDED), since=NOW + n) for n in range(200)]
+        app.store.tasks = [*ended, *(running(n) for n in range(200, 205))]
+        app.tick(HOLD_S - 0.1)
+        await settled(pilot)
+        assert ids_seen(app)[:2] == ["t0000", "t0001"]
+        app.tick(0.2)
+        await until(pilot, lambda: ids_seen(app)[:2] == ["t0200", "t0201"])
+        assert app.queue.cursor == 1
+        await pilot.press(*"j" * 14)  # to those that have ended: who reads them is left alone
+        reading = ids_seen(app)
+        app.store.tasks = [*ended, *(replace(task(n, TaskState.SUCCEEDED), since=NOW + n) for n in range(300, 400))]
+        app.tick(HOLD_S + 1)
+        await settled(pilot)
+        assert ids_seen(app) == reading
+
+
 def test_asking_drops_what_is_outdated() -> None:
     asking = Asking(FakeClock().monotonic)
     first = asking.next(TaskQuery(), range(8))

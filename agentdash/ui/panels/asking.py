@@ -54,6 +54,11 @@ class Asking:
         """A hand is on the list: a live one keeps its order for a while."""
         self._held_until = self._monotonic() + HOLD_S
 
+    @property
+    def is_held(self) -> bool:
+        """Whether a hand is on the list."""
+        return self._monotonic() < self._held_until
+
     def release(self) -> None:
         """Something was done to its tasks: show it at once."""
         self._held_until = self._next_at = self._began_at = float("-inf")

@@ -241,8 +241,11 @@ class Queue(LineList):
 
     @property
     def _must_hold(self) -> bool:
-        """Whether the list of what happens now stands still: the user has gone down in it, and no row leaves it."""
-        return self._is_live and self._query.state is None and not self._is_at_top and self._cursor_row is not None
+        """Whether the list of what happens now stands still: the user has gone down in it, and no row leaves it. What
+        has ended can be read for as long as one likes; what runs would soon be shown as running when it is not."""
+        stands = self._asking.is_held or not self._shows_running()
+        is_down = not self._is_at_top and self._cursor_row is not None
+        return self._is_live and self._query.state is None and is_down and stands
 
     def _place_of_cursor(self, window: TaskWindow) -> int | None:
         if self._cursor_row is None:
