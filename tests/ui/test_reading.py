@@ -14,7 +14,7 @@ from agentdash.model import CredentialView, LockView, TaskQuery, TaskRow, TaskSt
 from agentdash.ui.app import DashboardApp
 from agentdash.ui.panels import taskrows
 from agentdash.ui.panels.banner import Banner
-from agentdash.ui.panels.header import RunHeader, RunLine
+from agentdash.ui.panels.header import RunHeader
 from agentdash.ui.panels.keybar import KeyBar
 from agentdash.ui.panels.locks import Locks
 from agentdash.ui.panels.paneltabs import PanelTabs, panel_marks
@@ -22,6 +22,7 @@ from agentdash.ui.panels.queue import Queue
 from agentdash.ui.panels.statetabs import StateTabs
 from agentdash.ui.panels.workers import Workers
 from agentdash.ui.screens.help import HelpScreen
+from agentdash.ui.screens.runline import RunLine
 from agentdash.ui.screens.task import TaskScreen
 from tests.ui.fake_run import FakeRun
 from tests.ui.moments import KEYS, LOCKS, NOW, WORKERS, moment

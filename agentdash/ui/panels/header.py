@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Final, NamedTuple
 
@@ -12,14 +11,12 @@ from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
-from agentdash.errors import AgentdashError
 from agentdash.figures import amount, duration
 from agentdash.model import Snapshot
 from agentdash.text import clean
 from agentdash.ui import format as fmt
 from agentdash.ui.format import Piece
 from agentdash.ui.panels.cells import fit
-from agentdash.ui.run import Run
 
 _MOST_CHARS = 500
 """So much of a name or reason is looked at: more than the widest terminal shows."""
@@ -35,7 +32,7 @@ _NUMBER_CELLS = 4
 _ETA_CELLS = 5
 _STYLES: Final = ("", "dim", "bold", "good", "warn", "bad", "accent", "spark")
 
-_Line = tuple[Piece, ...]
+HeaderLine = tuple[Piece, ...]
 
 
 class _Part(NamedTuple):
@@ -67,7 +64,7 @@ class RunHeader(Widget):
         super().__init__(id=id)
         self._moment: tuple[Snapshot, float] | None = None
         self._fault = ""
-        self._lines: list[_Line] = []
+        self._lines: list[HeaderLine] = []
         self._width = -1
 
     def update(self, snapshot: Snapshot, now: float, monotonic: float = 0.0) -> None:
@@ -93,7 +90,8 @@ class RunHeader(Widget):
         ]
         return Strip(segments).adjust_cell_length(width, self.rich_style)
 
-    def _made(self, snapshot: Snapshot, now: float, width: int) -> list[_Line]:
+    def lines_of(self, snapshot: Snapshot, now: float, width: int) -> list[HeaderLine]:
+        """What it shows of a moment."""
         return header_lines(snapshot, now, width)
 
     def _arrange(self, width: int) -> None:
@@ -102,7 +100,7 @@ class RunHeader(Widget):
             self._lines = [(Piece(f" {fit(self._fault, max(0, width - 2))}", "bad"),)]
         elif self._moment is not None:
             try:
-                self._lines = self._made(*self._moment, width)
+                self._lines = self.lines_of(*self._moment, width)
             except Exception as error:  # noqa: BLE001 - a boundary: a fault in drawing must not end the dashboard
                 self._lines = [(Piece(f" the header cannot be shown: {type(error).__name__}", "bad"),)]
         for y in range(max(len(before), len(self._lines))):
@@ -110,26 +108,7 @@ class RunHeader(Widget):
                 self.refresh(Region(0, y, max(1, width), 1))
 
 
-class RunLine(RunHeader):
-    """The same in one line, for the screens that cover the main view: the run goes on behind them."""
-
-    def __init__(self, run: Run, *, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self._run = run
-
-    def on_mount(self) -> None:
-        """It need not wait for the next moment."""
-        with contextlib.suppress(AgentdashError):
-            self.update(self._run.snapshot(), self._run.clock.now())
-
-    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        return 1
-
-    def _made(self, snapshot: Snapshot, now: float, width: int) -> list[_Line]:
-        return [run_line(snapshot, now, width)]
-
-
-def header_lines(snapshot: Snapshot, now: float, width: int) -> list[_Line]:
+def header_lines(snapshot: Snapshot, now: float, width: int) -> list[HeaderLine]:
     """The lines of a moment, each as wide as told at the most."""
     state, done, bar = _state(snapshot, now, width), _done(snapshot, width), _bar(snapshot)
     speed, name, gap = _speed(snapshot, now), _brand(snapshot.project), _fill()
@@ -143,7 +122,7 @@ def header_lines(snapshot: Snapshot, now: float, width: int) -> list[_Line]:
     return [_fitted(row, width) for row in rows]
 
 
-def run_line(snapshot: Snapshot, now: float, width: int) -> _Line:
+def run_line(snapshot: Snapshot, now: float, width: int) -> HeaderLine:
     """A moment in one line: project, state, bar, how much is done, speed, ETA."""
     name, state, bar = _project(snapshot.project), _state(snapshot, now, width), _bar(snapshot)
     figures, _ = _figures(snapshot, width)
@@ -309,7 +288,7 @@ def _fill() -> _Part:
 
 
 # -- how a line is filled --------------------------------------------------------------------------------------------
-def _fitted(parts: Sequence[_Part], width: int) -> _Line:
+def _fitted(parts: Sequence[_Part], width: int) -> HeaderLine:
     """A line of the parts that have room, in their order. The weightiest are asked first, also about what is left over
     then; bars take the rest."""
     gap = 2 if width >= _TINY else 1

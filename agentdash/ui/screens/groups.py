@@ -20,10 +20,10 @@ from agentdash.figures import count
 from agentdash.model import ErrorGroup, Snapshot
 from agentdash.text import clean, clean_lines
 from agentdash.ui.crash import log_fault
-from agentdash.ui.panels.header import RunLine
 from agentdash.ui.panels.keybar import KeyBar
 from agentdash.ui.panels.lines import Cell, Column, Line, LineList
 from agentdash.ui.run import Run
+from agentdash.ui.screens.runline import RunLine
 from agentdash.ui.verbs import Verbs
 
 if TYPE_CHECKING:

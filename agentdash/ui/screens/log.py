@@ -24,10 +24,10 @@ from agentdash.model import Snapshot
 from agentdash.text import clean_lines
 from agentdash.ui.crash import log_fault
 from agentdash.ui.format import clock_time, event_look
-from agentdash.ui.panels.header import RunLine
 from agentdash.ui.panels.keybar import KeyBar
 from agentdash.ui.panels.lines import Cell, Column, Line, LineList
 from agentdash.ui.run import Run
+from agentdash.ui.screens.runline import RunLine
 
 MAX_LINES: Final = 2000
 MAX_BYTES: Final = 2**20

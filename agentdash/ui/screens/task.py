@@ -19,10 +19,10 @@ from agentdash.model import FINISHED_STATES, Counts, Snapshot, TaskDetail, TaskS
 from agentdash.text import clean, shorten
 from agentdash.ui.format import span, task_look, task_word
 from agentdash.ui.panels.document import Document
-from agentdash.ui.panels.header import RunLine
 from agentdash.ui.panels.keybar import KeyBar
 from agentdash.ui.run import Run
 from agentdash.ui.screens.markdown import MarkdownScreen
+from agentdash.ui.screens.runline import RunLine
 from agentdash.ui.screens.taskfile import save
 from agentdash.ui.screens.tasktext import TaskText, describe
 from agentdash.ui.terminal import copy_to_clipboard
