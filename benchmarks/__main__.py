@@ -14,7 +14,7 @@ import sqlite3
 import time
 from typing import Any
 
-NAMES = ("startup", "locks", "store", "engine", "intake", "browse", "messages", "dashboard", "soak")
+NAMES = ("startup", "locks", "store", "engine", "intake", "browse", "messages", "pacing", "dashboard", "soak")
 
 
 def main() -> None:
@@ -22,21 +22,29 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     parser.add_argument("--quick", action="store_true", help="smaller sizes: a minute instead of many")
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, help="which ones")
+    parser.add_argument("--scenario", nargs="+", default=[], metavar="NAME", help="pacing: those with this in the name")
+    parser.add_argument("--alone", action="store_true", help="pacing: without the plain loop beside it")
     arguments = parser.parse_args()
+    options = {"pacing": {"scenarios": arguments.scenario, "alone": arguments.alone}}
     report: dict[str, Any] = {"machine": machine()}
     if not arguments.json:
         print(f"{report['machine']}")
     for name in arguments.only:
         started = time.perf_counter()
         module = importlib.import_module(f"benchmarks.{name}")
-        figures = module.run(quick=arguments.quick)
+        figures = module.run(quick=arguments.quick, **options.get(name, {}))
         report[name] = figures
         if not arguments.json:
             print(f"\n{name} ({time.perf_counter() - started:.0f} s)")
-            for figure, value in figures.items():
-                print(f"  {figure:<64} {value if isinstance(value, str) else f'{value:,.6g}'}")
+            print(module.table(figures) if hasattr(module, "table") else plain_table(figures))
     if arguments.json:
         print(json.dumps(report, indent=1))
+
+
+def plain_table(figures: dict[str, Any]) -> str:
+    return "\n".join(
+        f"  {figure:<64} {value if isinstance(value, str) else f'{value:,.6g}'}" for figure, value in figures.items()
+    )
 
 
 def machine() -> dict[str, object]:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from typing import Any
 from benchmarks.support import add, write_tasks
 from benchmarks.terminal import Terminal
 
+_WARM_S = 12
+"""Until ages are shown in whole seconds, and the dashboard has seen that nothing happens."""
 _WORK = "benchmarks.probe:work"
 _COMMAND = (sys.executable, "-m", "agentdash", "run", "--processor", _WORK)
 
@@ -29,29 +32,28 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         many = 100_000 if quick else 1_000_000
         figures = _start(Path(folder), many, rounds=3 if quick else 7)
+        figures |= _idle(Path(folder, "idle"), seconds=20 if quick else 120)
         figures |= _busy(Path(folder, "busy"), seconds=8 if quick else 30)
         figures |= _cost(Path(folder, "cost"), rounds=1 if quick else 3, tasks=20_000 if quick else 60_000)
     return figures
 
 
 def _start(folder: Path, tasks: int, *, rounds: int) -> dict[str, Any]:
-    """First paint over a large project, and what it costs to look at one that has nothing to do."""
+    """First paint over a large project, and what looking through it takes."""
     project = folder / "large"
     project.mkdir()
     asyncio.run(add(project, write_tasks(folder / "large.jsonl", tasks)))
     painted: list[float] = []
     environ = {"AGENTDASH_PROBE_S": "1000"}
-    idle = grown = 0.0
+    grown = 0.0
     for number in range(rounds):
         with Terminal([*_COMMAND, "--project", str(project), "--workers", "2"], environ) as terminal:
             terminal.until("Queue")
             terminal.until(f"{tasks:,}")
             painted.append(time.monotonic() - terminal.started)
             if number == rounds - 1:
-                terminal.read_for(10)
-                before, used = terminal.resident_mb(), terminal.cpu_s()
-                terminal.read_for(10)
-                idle = (terminal.cpu_s() - used) / 10 * 100
+                terminal.read_for(3)
+                before = terminal.resident_mb()
                 for keys in ("G", "g", "s", "s", "s", "s", "/incident number 7777\r"):
                     terminal.press(keys)
                     terminal.read_for(1)
@@ -59,8 +61,36 @@ def _start(folder: Path, tasks: int, *, rounds: int) -> dict[str, Any]:
     return {
         f"first paint with {tasks:,} tasks, ms (median)": round(statistics.median(painted) * 1000),
         f"first paint with {tasks:,} tasks, ms (worst)": round(max(painted) * 1000),
-        "idle with two long tasks, % of a core": round(idle, 1),
         "memory that scrolling, sorting and filtering them took, MB": round(grown, 1),
+    }
+
+
+def _idle(folder: Path, *, seconds: int) -> dict[str, Any]:
+    """Two long tasks whose ages grow, and nothing else: in the dashboard and headless, at the same time."""
+    folder.mkdir()
+    environ = {"AGENTDASH_PROBE_S": "1000"}
+    tasks = write_tasks(folder / "tasks.jsonl", 1_000)
+    used: dict[str, float] = {}
+    with ExitStack() as stack:
+        terminals: dict[str, Terminal] = {}
+        for form in ("dashboard", "headless"):
+            command = [*_COMMAND, str(tasks), "--project", str(folder / form), "--workers", "2"]
+            command += ["--headless"] if form == "headless" else []
+            terminals[form] = stack.enter_context(Terminal(command, environ))
+            terminals[form].until("RUNNING" if form == "dashboard" else "added")
+        for _ in range(_WARM_S):  # in turn: what is written must be read
+            for terminal in terminals.values():
+                terminal.read_for(0.5)
+        before = {form: terminal.cpu_s() for form, terminal in terminals.items()}
+        begun = time.monotonic()
+        while time.monotonic() - begun < seconds:
+            for terminal in terminals.values():
+                terminal.read_for(0.5)
+        passed = time.monotonic() - begun
+        used = {form: (terminal.cpu_s() - before[form]) / passed * 100 for form, terminal in terminals.items()}
+    return {
+        "idle with two long tasks, % of a core": round(used["dashboard"], 2),
+        "the same headless, % of a core": round(used["headless"], 2),
     }
 
 

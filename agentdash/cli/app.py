@@ -23,6 +23,7 @@ _COMMANDS = {
     "show": "show:show",
     "requeue": "change:requeue",
     "cancel": "change:cancel",
+    "rotate": "rotate:rotate",
     "locks": "locks:locks",
     "keys": "keys:keys",
     "export": "export:export",

@@ -10,6 +10,10 @@ from agentdash.clock import SYSTEM_CLOCK, Clock
 
 _LIMITED_BASE_S = 1.0
 _LIMITED_MAX_S = 60.0
+_PROBES = 5
+"""How many workers try within one wait for a server that is down."""
+_SPREAD = 0.5
+"""Over how much of the wait the others are spread behind its end."""
 _MAX_EXPONENT = 62  # 2.0 ** 62 is far beyond any delay and far below overflow
 
 
@@ -68,8 +72,10 @@ class ServiceBackoff:
     """One server's backoff, shared by all workers that ask it.
 
     Failures that stand alone among answers hold nobody up. When `threshold` come with no answer between them, the
-    server is taken to be down: all workers wait, spread over the delay (full jitter), and the first answer frees them
-    all. Requests that were on their way before the wait began cannot lengthen it: one wave of failures counts once.
+    server is taken to be down: all workers wait, but for a few probes at random moments of the wait (full jitter), and
+    the first answer frees them all. So a server that is back is found after a fraction of the wait, which doubles with
+    each one that was in vain, and is asked a few times in each however many workers there are. Requests that were on
+    their way before a wait began cannot lengthen it: one wave of failures counts once.
     """
 
     def __init__(
@@ -90,6 +96,7 @@ class ServiceBackoff:
         self._since = 0.0
         self._until = 0.0
         self._failing: set[int] = set()
+        self._probes = 0
         self._limited_in_a_row = 0
         self._limited_since = -math.inf
         self._limited_until = 0.0
@@ -111,17 +118,20 @@ class ServiceBackoff:
         """Whether it is down, and more than one task has met that: then no task is the cause."""
         return self.is_down and len(self._failing) > 1
 
-    def record_failure(self, sent_at: float, reason: str, task: int = 0) -> None:
+    def record_failure(self, sent_at: float, reason: str, task: int = 0, worker: str = "") -> None:
         """A request that was sent at `sent_at` (monotonic) met an overloaded, broken or unreachable server."""
         self._failures_in_a_row += 1
+        self._starts.pop(worker, None)
         if len(self._failing) < 2:
             self._failing.add(task)
-        if self._failures_in_a_row < self._threshold or sent_at < self._since:
+        now = self._clock.monotonic()
+        if self._failures_in_a_row < self._threshold or sent_at < self._since or now < self._until:
             return
         self.backoff.record_failure()
         self.reason = reason
-        self._since = self._clock.monotonic()
-        self._until = self._since + self.backoff.get_delay()
+        self._since = now
+        self._until = now + self.backoff.get_delay()
+        self._probes = 0
         self._starts.clear()
 
     def record_limited(self, sent_at: float, retry_after: float | None) -> None:
@@ -150,16 +160,21 @@ class ServiceBackoff:
     def start_for(self, worker: str, *, probing: bool = False) -> float | None:
         """When (monotonic) a worker may try again, None if it may now. One that probes waits for a rate limit only.
 
-        Each worker draws one moment in the second half of a wait and keeps it: the server gets some rest, and the tries
-        after it come one by one. The first that fails makes a new wait, with new draws, for those that have not tried.
+        Each worker draws one moment and keeps it until it has failed: the first few within the rest of the wait, as
+        probes; the others one by one after its end. The first of those that fails makes a new wait, with new draws.
         """
         now = self._clock.monotonic()
         if self._limited_until > now:
             return self._limited_until
-        if self._until <= now or probing:
+        if not self.is_down or probing:
             return None
         start = self._starts.get(worker)
         if start is None:
             wait = self._until - self._since
-            start = self._starts[worker] = self._since + wait * (0.5 + 0.5 * self._rng())
+            if self._probes < _PROBES and now < self._until:
+                self._probes += 1
+                start = now + (self._until - now) * self._rng()
+            else:
+                start = max(now, self._until) + wait * _SPREAD * self._rng()
+            self._starts[worker] = start
         return start if start > now else None

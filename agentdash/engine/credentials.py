@@ -25,7 +25,7 @@ class APICredential:
 
     `is_exhausted`: not to be used until `exhausted_until` (seconds since the epoch; 0 means until it is asked for by
     hand). `is_invalid`: the server refused the key. `proven`: it has been answered once; until then it gets one request
-    at a time, so that a dead key is not asked by every worker.
+    at a time, so that a dead key is not asked by every worker (`asked_at`, monotonic: since when one is on its way).
     """
 
     api_key: Secret
@@ -40,6 +40,7 @@ class APICredential:
     organization: str | None = None
     proven: bool = False
     in_flight: int = 0
+    asked_at: float = 0.0
     requests: int = 0
     rate_limited: int = 0
     fingerprint: str = field(init=False)

@@ -140,7 +140,7 @@ class Engine(RunParts):
             await asyncio.gather(*opening)
             if not self.is_stopping:  # a drain that came while the SDK was loaded
                 self._has_begun = True
-                await self.pool.run(self.manager, self.lock, self.runner)
+                await self._run_pool()
         finally:
             self._has_begun = self._view.is_closing = True
             try:
@@ -150,6 +150,13 @@ class Engine(RunParts):
         end = End.FINISHED if self.store.counts().unfinished == 0 else End.DRAINED
         self._view.ended = End.STALLED if self.housekeeping.stalled else end
         return self._view.ended
+
+    async def _run_pool(self) -> None:
+        if self.workers is None:
+            await self.pool.run(self.manager, self.lock, self.runner)
+            return
+        async with self.workers:
+            await self.pool.run(self.manager, self.lock, self.runner)
 
     async def _load_sdk(self) -> None:
         if self._clients is None or self._sdk_is_loaded:
@@ -201,8 +208,10 @@ class Engine(RunParts):
         return number
 
     def resize(self, workers: int) -> None:
-        """Have so many workers from now on."""
+        """Have so many workers from now on, also where their number was found by itself."""
         self.pool.resize(workers)
+        if self.workers is not None:
+            self.workers.take_over(workers)
 
     def revive(self, worker_id: str | None = None) -> int:
         """Let parked workers (one, or all) try again now."""

@@ -12,6 +12,7 @@ from agentdash.engine.runner import TaskRunner
 from agentdash.engine.store import Claim, Settlement
 
 PARKED_PROBE_S = 60.0
+_LOOK_AGAIN_S = 1.0
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +39,7 @@ class WorkerRunner:
 
     worker: Worker
     runner: TaskRunner
+    gate: Gate
 
     @property
     def lock_timeout_s(self) -> float:
@@ -47,6 +49,7 @@ class WorkerRunner:
     async def attempt(self, claim: Claim) -> Settlement:
         """As the runner does it."""
         self.worker.has_worked = True
+        self.gate.has_passed(self.worker)
         return await self.runner.attempt(claim)
 
 
@@ -61,11 +64,27 @@ class Gate:
         self.is_draining = False
         self.runner: TaskRunner | None = None
         self._clock = clock
+        self._passing: set[str] = set()
+        self._paced: dict[str, Worker] = {}
+
+    def has_passed(self, worker: Worker) -> None:
+        """The worker has a task, or has left."""
+        self._passing.discard(worker.id)
+
+    def let_in(self) -> None:
+        """There may be room in the line: as many of those who wait for it, first come first served."""
+        if self.runner is None:
+            return
+        while self._paced and not self.runner.line_is_full(len(self._passing)):
+            worker = self._paced.pop(next(iter(self._paced)))
+            self._passing.add(worker.id)  # counted at once: it comes when the loop turns
+            worker.wake.set()
 
     async def passes(self, worker: Worker) -> bool:
         """Hold a worker before its next task while it may not take one; False sends it home."""
         if self.runner is None:
             return False
+        self._passing.discard(worker.id)
         while True:
             if self.is_draining or worker.retiring:
                 return False
@@ -77,13 +96,25 @@ class Gate:
                 continue
             # A probe is how we learn that a server is back: it does not wait for that server's backoff.
             held = self.runner.hold_until(worker.id, probing=probing)
-            if held is None:
+            if held is not None:
+                await self._hold(worker, "waiting", held[0])
+            elif worker.id in self._passing or not self.runner.line_is_full(len(self._passing)):
                 break
-            await self._hold(worker, "waiting", held[0])
+            else:
+                await self._wait_for_room(worker)
+        self._passing.add(worker.id)
         if worker.has_worked or worker.state != "idle" or worker.backoff_until is not None:
             worker.has_worked = False
             worker.state, worker.backoff_until, worker.since = "idle", None, self._clock.now()
         return True
+
+    async def _wait_for_room(self, worker: Worker) -> None:
+        """Others wait for their turn to send: no task is claimed before it can be sent soon."""
+        self._paced.setdefault(worker.id, worker)
+        try:
+            await self._hold(worker, "waiting", self._clock.monotonic() + _LOOK_AGAIN_S, shown=False)
+        finally:
+            self._paced.pop(worker.id, None)
 
     async def _recover(self, worker: Worker, runner: TaskRunner) -> bool:
         """An unhealthy worker waits its backoff, takes a fresh client and probes with the next task.
@@ -106,13 +137,14 @@ class Gate:
             await runner.clients.refresh()
         return True
 
-    async def _hold(self, worker: Worker, state: str, until: float | None) -> None:
-        """Wait until a moment (monotonic; None or infinity: until woken), shown in this state."""
+    async def _hold(self, worker: Worker, state: str, until: float | None, *, shown: bool = True) -> None:
+        """Wait until a moment (monotonic; None or infinity: until woken), in this state; `shown`: with a countdown."""
         if worker.state != state:
             worker.state, worker.since = state, self._clock.now()
-        worker.backoff_until = until if until not in (None, float("inf")) else None
+        until = until if until != float("inf") else None
+        worker.backoff_until = until if shown else None
         worker.wake.clear()
-        wait = None if worker.backoff_until is None else max(0.0, worker.backoff_until - self._clock.monotonic())
+        wait = None if until is None else max(0.0, until - self._clock.monotonic())
         try:
             async with asyncio.timeout(wait):
                 await worker.wake.wait()

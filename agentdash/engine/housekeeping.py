@@ -73,6 +73,12 @@ class Housekeeping:
         self._finished = -1
         self._version = -1
         self._saved_totals = (0, 0, 0)
+        self._others = 0
+        self._telling: set[asyncio.Task[None]] = set()
+        self._heard = -1
+        if rotation is not None:
+            rotation.on_limited = self._tell
+            rotation.before_lease = self._hear
 
     async def start(self, *, stop_when_stalled: bool) -> None:
         """Join the project: take over what the store knows, bring lost tasks back, then tick until stopped."""
@@ -96,7 +102,11 @@ class Housekeeping:
 
     def measure(self) -> int:
         """Take a sample of how fast the run is; returns how many tasks are finished."""
-        finished = self._store.counts().finished
+        counts = self._store.counts()
+        finished = counts.finished
+        if self._rotation is not None:
+            is_paced = self._runner.paced_until() is not None
+            self._rate.pace(self._rotation.seconds_for(counts.pending), is_paced=is_paced)
         now, wall = self._clock.monotonic(), self._clock.now()
         self._rate.update(now, finished, wall=wall, held=not self._manager.running and self._is_held())
         return finished
@@ -107,6 +117,7 @@ class Housekeeping:
             self._task.cancel()
             outcome = (await asyncio.gather(self._task, return_exceptions=True))[0]
             self._task = None
+            await asyncio.gather(*self._telling, return_exceptions=True)
             self.measure()  # the last seconds, or all of a short run
             await self._save(leaving=True)
             await asyncio.to_thread(self._lock.clean_all_stale_locks, 0)
@@ -155,11 +166,18 @@ class Housekeeping:
                 self._manager.request_stop(seq, "compromised")
 
     def _absorb(self, *, first: bool) -> None:
+        live = live_processes(self._store, self._clock.now())
+        self._others = sum(process.owner != self._manager.owner for process in live)
         if self._rotation is None:
             return
-        others = [p for p in live_processes(self._store, self._clock.now()) if p.owner != self._manager.owner]
-        if first or others:
-            self._rotation.absorb(self._store.credentials(), self._store.active_credential(), trust_marks=bool(others))
+        before = self._rotation.get_current()
+        self._rotation.absorb(
+            self._store.credentials(), self._store.active_credential(), trust_marks=bool(self._others)
+        )
+        self._rotation.pools.set_share(1 / (1 + self._others))
+        now = self._rotation.get_current()
+        if not first and before is not now and before is not None and now is not None:
+            self._events.emit("rotated", f"active key {before.name} → {now.name}, from outside this process")
 
     async def _save(self, *, leaving: bool) -> None:
         now = self._clock.monotonic()
@@ -173,15 +191,36 @@ class Housekeeping:
             rotations=rotations - before[1],
             elapsed_s=elapsed if self._is_first_process() else 0.0,
         )
-        changes = self._rotation.take_changes() if self._rotation is not None else None
-        if changes is not None:
-            await self._store.save_credentials(*changes)
+        await self._save_credentials()
         await self._store.add_totals(totals)
         if leaving:
             await self._store.drop_process(self._manager.owner)
             await self._drop_dead_processes()
         else:
             await self._save_process()
+
+    async def _save_credentials(self) -> None:
+        changes = self._rotation.take_changes() if self._rotation is not None else None
+        if changes is not None:
+            await self._store.save_credentials(*changes)
+
+    def _tell(self) -> None:
+        """A limit was met: where others are at work, they are told at once and not with the next tick."""
+        if self._others and not self._telling:
+            telling = asyncio.create_task(self._save_credentials(), name="agentdash-cooldown")
+            self._telling.add(telling)
+            telling.add_done_callback(self._told)
+
+    def _told(self, telling: asyncio.Task[None]) -> None:
+        self._telling.discard(telling)
+        if not telling.cancelled():
+            telling.exception()  # a store that fails is met by the next tick as well, which ends the run for it
+
+    def _hear(self) -> None:
+        """Before a request: what others at work have found out since."""
+        if self._others and self._rotation is not None and (version := self._store.version()) != self._heard:
+            self._heard = version
+            self._rotation.absorb(self._store.credentials(), self._store.active_credential(), trust_marks=True)
 
     async def _drop_dead_processes(self) -> None:
         """Forget those that were killed; one that only slept writes itself down again."""

@@ -34,6 +34,7 @@ from agentdash.engine.store import SqliteTaskStore
 from agentdash.engine.store.results_file import ResultsFile
 from agentdash.engine.store.sqlite import STATE_DIR
 from agentdash.engine.view import RunView
+from agentdash.engine.workerfinder import TimedTasks, WorkerFinder, first_workers
 from agentdash.model import Event
 
 _BUSY_LIMIT_S = 600.0
@@ -122,15 +123,16 @@ class RunParts:
     def _make_run(self, rotation: APIRotationState | None) -> None:
         """What runs tasks: the queue, the pool, and the runner with its keys."""
         settings, clock = self.settings, self.clock
-        self.manager = TaskStateManager(self.store, clock=clock, limit=settings.limit)
+        is_auto = settings.workers == "auto"
+        self.manager = (TimedTasks if is_auto else TaskStateManager)(self.store, clock=clock, limit=settings.limit)
         self._policy = RetryPolicy(max_attempts=settings.max_attempts)
         self.pool = ParallelSessionManager(
-            settings.workers, clock=clock, policy=self._policy, events=self.events, backoff_base_s=1.0
+            self._first_workers(rotation), clock=clock, policy=self._policy, events=self.events, backoff_base_s=1.0
         )
         self._clients = None
         if rotation is not None:
             self._clients = AnthropicClients(
-                max_connections=max(64, 2 * settings.workers),
+                max_connections=max(64, 2 * settings.most_workers),
                 connect_timeout_s=settings.connect_timeout_s,
                 clock=clock,
             )
@@ -148,6 +150,24 @@ class RunParts:
         )
         if rotation is not None:
             rotation.on_change = self.runner.rotation_changed
+        self.workers = (
+            WorkerFinder(
+                pool=self.pool,
+                manager=self.manager,
+                runner=self.runner,
+                rotation=rotation,
+                events=self.events,
+                most=settings.most_workers,
+                clock=clock,
+            )
+            if isinstance(self.manager, TimedTasks)
+            else None
+        )
+
+    def _first_workers(self, rotation: APIRotationState | None) -> int:
+        if self.settings.workers != "auto":
+            return self.settings.workers
+        return first_workers(self.settings.most_workers, len(rotation.credentials) if rotation is not None else 0)
 
     def _make_shown(self) -> None:
         """What goes on beside the tasks, and what is seen of it all."""
@@ -196,6 +216,7 @@ class RunParts:
             "waiting_for": snapshot.waiting_for,
             "tasks_per_s": round(snapshot.tasks_per_s, 3),
             "done_at": snapshot.done_at,
+            "keys": [c.fingerprint for c in self.rotation.credentials] if self.rotation is not None else [],
             "workers": [worker_dict(worker, self.clock.monotonic()) for worker in snapshot.workers],
         }
 

@@ -102,6 +102,7 @@ class ParallelSessionManager:
         self._manager, self._lock, self._runner = task_manager, task_lock, runner
         self._gate.runner = runner
         runner.on_change = self.wake_all
+        runner.on_room = self._gate.let_in
         runner.on_service_back = self._service_is_back
         self._fault = None
         self._gate.is_draining = False
@@ -139,8 +140,10 @@ class ParallelSessionManager:
             self._manager.notify()
 
     def pause(self) -> None:
-        """Take no new tasks; what runs goes on."""
+        """Take no new tasks and send no more requests; what runs goes on."""
         self._gate.is_paused = True
+        if self._runner is not None:
+            self._runner.send_line_away()
 
     def resume(self) -> None:
         """Take tasks again."""
@@ -150,6 +153,8 @@ class ParallelSessionManager:
     def drain(self) -> None:
         """Take no new tasks and end when the running ones have ended."""
         self._gate.is_draining = True
+        if self._runner is not None:
+            self._runner.send_line_away()
         self.wake_all()
         if self._manager is not None:
             self._manager.notify()
@@ -232,7 +237,7 @@ class ParallelSessionManager:
             worker.id,
             self._manager,
             self._lock,
-            WorkerRunner(worker, self._runner),
+            WorkerRunner(worker, self._runner, self._gate),
             gate=lambda: self._gate.passes(worker),
         )
         worker.task = asyncio.create_task(loop, name=f"agentdash-{worker.id}")
@@ -243,6 +248,8 @@ class ParallelSessionManager:
         if worker.task is not task:
             return  # begun again before its end was seen
         worker.task = None
+        self._gate.has_passed(worker)
+        self._gate.let_in()
         error = None if task.cancelled() else task.exception()
         if error is None:
             if worker.retiring:

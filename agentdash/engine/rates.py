@@ -22,6 +22,14 @@ class RateMeter:
         self._second: int | None = None
         self._sampled_at: tuple[float, float] | None = None
         self._working_s = 0.0
+        self._limited_s = 0.0
+        self._is_paced = False
+
+    def pace(self, seconds: float, *, is_paced: bool) -> None:
+        """What the limits make of it: what is pending takes at least so long (infinite: nobody knows); `is_paced` if
+        they are what holds it up, so that it takes just as long."""
+        self._limited_s = seconds if seconds < math.inf else 0.0
+        self._is_paced = is_paced and seconds < math.inf
 
     def update(self, now: float, finished: int, *, wall: float = 0.0, held: bool = False) -> None:
         """Take one sample. `now` is monotonic, `wall` the same moment since the epoch, `finished` all so far.
@@ -64,10 +72,13 @@ class RateMeter:
         Now is the last sample, so that the answer stays the same between two. None while nothing moves.
         """
         rate = self.per_second
-        if self._sampled_at is None or not unfinished or rate <= 0:
+        if self._sampled_at is None or not unfinished or (rate <= 0 and not self._is_paced):
             return None
         wall = self._sampled_at[1]
-        return max(wall, waiting_until or wall) + unfinished / rate
+        by_limits = wall + self._limited_s
+        if self._is_paced:
+            return by_limits
+        return max(by_limits, max(wall, waiting_until or wall) + unfinished / rate)
 
     def _count(self, now: float, finished: int) -> None:
         """Add to the present second, after as many empty ones as have gone by."""

@@ -1,26 +1,30 @@
-"""Which key sends the next request: limit pools, leases, cooldowns and rotation.
+"""Which key sends the next request: leases and rotation.
 
-Limits belong to an organisation, so cooldowns do too: keys join the pool of their organisation as answers tell it.
-The active key's pool is preferred; any other pool is used, in rotation order, while that one may not send.
+Limits belong to an organisation, so cooldowns and pacing do too: keys join the pool of their organisation as answers
+tell it. The active key's pool is preferred; any other is used, in rotation order, while that one may not send.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 
 from agentdash.clock import SYSTEM_CLOCK, Clock
-from agentdash.engine.backoff import backoff_delay
 from agentdash.engine.credentials import APICredential, load_credentials
+from agentdash.engine.estimate import RequestSize, TokenEstimator, counted_input
 from agentdash.engine.failures import ErrorFacts, classify, clean_message
+from agentdash.engine.limitheaders import NOTHING_READ, LimitReading
 from agentdash.engine.limits import Lease, LimitPool, Readiness
+from agentdash.engine.pacing import Cost
+from agentdash.engine.pools import LimitPools
+from agentdash.engine.sharing import Sharing
 from agentdash.engine.store.base import CredentialRecord
-from agentdash.model import CredentialView, Failure, FailureClass
+from agentdash.model import CredentialView, Failure, FailureClass, Usage
 
 _ROTATING = frozenset({FailureClass.LIMITED, FailureClass.QUOTA, FailureClass.CREDENTIAL})
 _ROTATE_TEXT = re.compile(r"rate[- _]?limit|quota|usage limit|credit balance|invalid[ _].*api[- _]?key", re.IGNORECASE)
-_COOLDOWN_S = 1.0
-_MAX_COOLDOWN_S = 60.0
+_ANY_SIZE = RequestSize()
 _PAST_DATE_S = 60.0
 """How long a quota is left alone whose stated date is over already: clocks differ, and dates are rounded."""
 
@@ -45,19 +49,22 @@ class APIRotationState:
         self.current_index = 0
         self.rotations = 0
         self.on_change = on_change
+        self.is_down: Callable[[str], bool] = lambda server: False
+        """Whether a server is left alone for now: its keys give way to those of others."""
+        self.on_limited: Callable[[], None] = lambda: None
+        """Called when a pool begins to cool: other processes should know at once."""
+        self.before_lease: Callable[[], None] = lambda: None
+        """Called before a lease is given: what other processes have found out is heard first."""
+        self.pools = LimitPools(clock)
+        self.estimator = TokenEstimator()
         self._clock = clock
-        self._pools: dict[str, LimitPool] = {}
-        self._pool_of: dict[str, LimitPool] = {}
-        self._saved: dict[str, tuple[int, int]] = {}
-        self._marked_at: dict[str, float] = {}
-        self._shared_active: str | None = None
-        self._dirty = True
+        self._sharing = Sharing(self, clock)
         names: set[str] = set()
         for number, credential in enumerate(self.credentials, 1):
             if credential.name in names:  # a library user who named none: pools and the panel go by name
                 credential.name = f"key-{number}" if f"key-{number}" not in names else f"{credential.name} ({number})"
             names.add(credential.name)
-            self._join(credential, f"group {credential.limit_group}" if credential.limit_group else credential.name)
+            self.pools.begin(credential)
 
     # -- the public pattern ------------------------------------------------------------------------------------------
     def get_current(self) -> APICredential | None:
@@ -85,76 +92,124 @@ class APIRotationState:
         failed = failed or current
         failed.is_exhausted = True
         failed.last_error = clean_message(error_message)
-        self._mark(failed)
+        self._sharing.mark(failed)
         is_usable = self._rotate_from(failed)
         self.on_change()
         return is_usable
 
     # -- leases ------------------------------------------------------------------------------------------------------
     def readiness(self) -> Readiness:
-        """Whether a request may be sent now, and if not, when or why not."""
+        """Whether a request may be sent now, were it not for the pace; and if not, when or why not."""
         now = self._clock.now()
-        usable = [c for c in self.credentials if c.is_usable(now)]
-        if any(self._may_send(credential, now) for credential in usable):
+        usable = self._usable(now)
+        monotonic = self._clock.monotonic()
+        held = [self.pools.is_held(credential, monotonic) for credential in usable]
+        if any(until is None for until in held):
             return Readiness(True)
-        if not usable:
-            ends = [c.exhausted_until for c in self.credentials if c.exhausted_until > now and not c.is_invalid]
-            return Readiness(False, min(ends, default=None), "no usable key", usable=False)
-        cooling = [pool.cooldown_until for c in usable if (pool := self.pool_of(c)).cooldown_until > now]
         back = [c.exhausted_until for c in self.credentials if c.exhausted_until > now and not c.is_invalid]
-        at = min([*cooling, *back], default=None)
+        if not usable:
+            return Readiness(False, min(back, default=None), "no usable key", usable=False)
+        cooling = [until for c in usable if (until := self.pools.of(c).cooldown_until) > now]
         if len(cooling) == len(usable):
-            return Readiness(False, at, "rate limit: every limit pool cools")
-        return Readiness(False, at, "first answer of a key that is being tried")
+            return Readiness(False, min([*cooling, *back]), "rate limit: every limit pool cools")
+        silent = [now + until - monotonic for until in held if until is not None]
+        at = min([*silent, *back])
+        return Readiness(False, at if at < math.inf else None, "first answer of a key that is being tried")
 
-    def lease(self) -> Lease | None:
-        """A lease on the active key if its pool may send, else on the next in rotation order whose pool may."""
-        now = self._clock.now()
-        for credential in self._in_order():
-            if credential.is_usable(now) and self._may_send(credential, now):
-                pool = self.pool_of(credential)
-                credential.in_flight += 1
-                pool.in_flight += 1
-                pool.probes += pool.probing
-                credential.requests += 1
-                self._dirty = True
-                return Lease(credential, pool, self._clock.monotonic(), pool.probing)
+    def next_at(self, size: RequestSize = _ANY_SIZE) -> float:
+        """When (monotonic) some key may send a request of this size: now or earlier if one may at once, infinite if
+        something has to happen first."""
+        cost, now = self.estimator.cost(size), self._clock.monotonic()
+        return min((self.pools.next_at(c, size.model, cost, now) for c in self._candidates()), default=math.inf)
+
+    def lease(self, size: RequestSize = _ANY_SIZE, *, paced: bool = False) -> Lease | None:
+        """A lease on the active key if its pool may send, else on the next in rotation order whose pool may.
+
+        `paced`: not faster than the pools' limits allow; otherwise only cooldowns and keys on trial are minded.
+        """
+        self.before_lease()
+        now = self._clock.monotonic()
+        cost = self.estimator.cost(size)
+        for credential in self._candidates():
+            if paced:
+                if self.pools.next_at(credential, size.model, cost, now) > now:
+                    continue
+            elif self.pools.is_held(credential, now) is not None:
+                continue
+            return self._grant(credential, size, cost, now)
         return None
 
-    def release(self, lease: Lease) -> None:
-        """Give a lease back, whatever came of it."""
+    def _grant(self, credential: APICredential, size: RequestSize, cost: Cost, now: float) -> Lease:
+        pool = self.pools.of(credential)
+        if not credential.in_flight:
+            credential.asked_at = now
+        if pool.probing and not pool.probes:
+            pool.probed_at = now
+        credential.in_flight += 1
+        pool.in_flight += 1
+        pool.probes += pool.probing
+        credential.requests += 1
+        self._sharing.is_dirty = True
+        return Lease(credential, pool, now, pool.probing, pool.pacer(size.model, now).sent(now, cost), size)
+
+    def release(self, lease: Lease, *, unsent: bool = False) -> None:
+        """Give a lease back, whatever came of it; `unsent`: no request was made of it."""
         lease.credential.in_flight -= 1
         lease.pool.in_flight -= 1
         lease.pool.probes -= lease.is_probe
+        if lease.ticket.pacer is not None:
+            now = self._clock.monotonic()
+            if unsent:
+                lease.credential.requests -= 1
+                lease.ticket.pacer.unsent(now, lease.ticket)
+            else:
+                lease.ticket.pacer.failed(now, lease.ticket)
         self.on_change()
 
-    def observe(self, credential: APICredential, organization: str | None) -> None:
-        """An answer of any kind told the key's organisation: the key joins that organisation's pool."""
-        if organization and organization != credential.organization:
+    def observe(
+        self, credential: APICredential, organization: str | None, reading: LimitReading = NOTHING_READ, model: str = ""
+    ) -> None:
+        """An answer of any kind told the key's organisation and limits: the key joins the pool of those."""
+        is_new = bool(organization) and organization != credential.organization
+        if is_new:
             credential.organization = organization
-            if credential.limit_group is None:
-                self._join(credential, f"{credential.server} {organization}")
-            self._dirty = True
+        if (is_new or reading.standings) and self.pools.learn(credential, reading, model):
+            self._sharing.is_dirty = True
 
-    def succeeded(self, credential: APICredential) -> None:
-        """The key was answered: it is good, and its pool has room."""
-        pool = self.pool_of(credential)
-        is_probing = pool.cooldown_until <= self._clock.now() and (pool.probing or pool.limited_in_a_row)
-        if not credential.proven or is_probing:
+    def read(self, lease: Lease, reading: LimitReading) -> None:
+        """The headers of an answer to a lease's request, as soon as they are there."""
+        self.observe(lease.credential, reading.organization, reading, lease.size.model)
+        if reading.standings:
+            now = self._clock.monotonic()
+            self.pools.of(lease.credential).pacer(lease.size.model, now).read(now, lease.ticket, reading)
+
+    def succeeded(self, credential: APICredential, lease: Lease | None = None, usage: Usage | None = None) -> None:
+        """The key was answered: it is good, and its pool has room. `usage` is what the lease's request took."""
+        if lease is not None:
+            used = (counted_input(usage), usage.output_tokens) if usage is not None else (None, None)
+            pacer = self.pools.of(credential).pacer(lease.size.model, self._clock.monotonic())
+            pacer.answered(self._clock.monotonic(), lease.ticket, input_tokens=used[0], output_tokens=used[1])
+            self.estimator.learn(lease.size, usage)
+        was_probing = self.pools.answered(credential)
+        if not credential.proven or was_probing:
             if credential.is_invalid:
-                self._mark(credential)
+                self._sharing.mark(credential)
             credential.proven, credential.is_invalid = True, False
-            if is_probing:  # while it cools, an answer is one to a request from before
-                pool.probing, pool.limited_in_a_row = False, 0
             credential.last_error = None
-            self._dirty = True
+            self._sharing.is_dirty = True
             self.on_change()
 
-    def failed(self, lease: Lease, failure: Failure) -> bool:
-        """React to a failure as the table of `failures` says; returns whether the active key moved."""
+    def failed(self, lease: Lease, failure: Failure, reading: LimitReading = NOTHING_READ) -> bool:
+        """React to a failure as the table of `failures` says; returns whether the active key moved.
+
+        `reading`: what the headers of the failed answer told of the limits.
+        """
         credential = lease.credential
         if failure.failure_class is FailureClass.LIMITED:
-            self._cool(lease, failure)
+            credential.rate_limited += 1
+            self.pools.cool(lease, failure.retry_after, reading)
+            self._sharing.is_dirty = True
+            self.on_limited()
             return False
         if failure.failure_class not in _ROTATING:
             return False
@@ -164,7 +219,7 @@ class APIRotationState:
         else:
             credential.is_exhausted = True
             credential.exhausted_until = self._stated_end(failure)
-        self._mark(credential)
+        self._sharing.mark(credential)
         before = self.current_index
         self._rotate_from(credential)
         self.on_change()
@@ -188,9 +243,10 @@ class APIRotationState:
                 if name is not None:
                     credential.is_invalid, credential.is_exhausted, credential.exhausted_until = False, False, 0.0
                     credential.proven = credential.proven and credential.last_error is None
-                    self._mark(credential)
+                    self._sharing.mark(credential)
                 if credential is not old:
                     self._activate(credential)
+                    self._sharing.moved_by_hand = True
                 self.on_change()
                 return old.name, credential.name
         return None
@@ -198,81 +254,19 @@ class APIRotationState:
     # -- shared through the store --------------------------------------------------------------------------------------
     def take_changes(self) -> tuple[list[CredentialRecord], str | None] | None:
         """What other processes should know, if anything changed since the last call: records and the active key."""
-        if not self._dirty:
-            return None
-        self._dirty = False
-        records: list[CredentialRecord] = []
-        for c in self.credentials:
-            requests, rate_limited = self._saved.get(c.fingerprint, (0, 0))
-            self._saved[c.fingerprint] = (c.requests, c.rate_limited)
-            state = "invalid" if c.is_invalid else "exhausted" if c.is_exhausted else "ready"
-            pool = self.pool_of(c)
-            deltas = (c.requests - requests, c.rate_limited - rate_limited)
-            records.append(
-                CredentialRecord(
-                    c.fingerprint, c.name, c.organization, pool.name, pool.cooldown_until, state, c.exhausted_until,
-                    c.last_error, *deltas, updated_at=self._marked_at.get(c.fingerprint, 0.0),
-                )
-            )  # fmt: skip
-        # Said only if it was moved here: a process that knows no better must not undo another's rotation.
-        current = self.get_current()
-        active = current.fingerprint if current is not None else None
-        active, self._shared_active = active if active != self._shared_active else None, active
-        return records, active
+        return self._sharing.take_changes()
 
     def absorb(self, records: Sequence[CredentialRecord], active: str | None, *, trust_marks: bool) -> None:
-        """Take over what the store knows: cooldowns and organisations always, marks of refusal only if others are at
-        work now (`trust_marks`): at a fresh start a key that was dead yesterday gets one request to prove itself.
+        """Take over what the store knows: cooldowns, limits and organisations always, marks of refusal only if others
+        are at work now (`trust_marks`): at a fresh start a key that was dead yesterday gets one request to show it.
 
         Of two marks the newer one counts, so that a key put right by hand stays so; an active key that was moved here
         and is not saved yet stays active."""
-        now = self._clock.now()
-        by_fingerprint = {c.fingerprint: (index, c) for index, c in enumerate(self.credentials)}
-        for record in records:
-            if record.fingerprint not in by_fingerprint:
-                continue
-            credential = by_fingerprint[record.fingerprint][1]
-            if not credential.proven:
-                self.observe(credential, record.organization)
-            pool = self.pool_of(credential)
-            if record.cooldown_until > max(pool.cooldown_until, now):
-                pool.cooldown_until = min(record.cooldown_until, now + 7 * 86400)
-                pool.probing = True
-            self._absorb_mark(credential, record, now, trust_marks=trust_marks)
-        self._absorb_active(active, now)
+        self._sharing.absorb(records, active, trust_marks=trust_marks)
         current = self.get_current()
-        if current is not None and not current.is_usable(now):
+        if current is not None and not current.is_usable(self._clock.now()):
             self._rotate_from(current)
-
-    def _absorb_mark(
-        self, credential: APICredential, record: CredentialRecord, now: float, *, trust_marks: bool
-    ) -> None:
-        own = self._marked_at.get(credential.fingerprint, -1.0)
-        if record.updated_at < own:
-            self._dirty = True  # somebody wrote over what we know better
-        if record.updated_at <= own:
-            return
-        if record.state == "exhausted" and (trust_marks or record.exhausted_until > now):
-            credential.is_exhausted, credential.exhausted_until = True, record.exhausted_until
-        elif record.state == "invalid" and trust_marks:
-            credential.is_invalid = True
-        elif record.state == "ready" and own >= 0 and trust_marks:  # put right by hand elsewhere
-            credential.is_invalid, credential.is_exhausted, credential.exhausted_until = False, False, 0.0
-            credential.proven = False
-        else:
-            return
-        credential.last_error = record.last_error
-        self._marked_at[credential.fingerprint] = record.updated_at
-
-    def _absorb_active(self, active: str | None, now: float) -> None:
-        current = self.get_current()
-        if current is None or active is None or active == self._shared_active:
-            return
-        moved_here = self._shared_active is not None and current.fingerprint != self._shared_active
-        self._shared_active = active
-        for index, credential in enumerate(self.credentials):
-            if credential.fingerprint == active and credential.is_usable(now) and not moved_here:
-                self.current_index = index
+        self.on_change()
 
     def views(self) -> tuple[CredentialView, ...]:
         """Every credential as shown; never the key."""
@@ -294,41 +288,41 @@ class APIRotationState:
 
     def pool_of(self, credential: APICredential) -> LimitPool:
         """The limit pool a credential draws from."""
-        return self._pool_of[credential.fingerprint]
+        return self.pools.of(credential)
+
+    def rate(self) -> float:
+        """Requests like the last ones a second that the usable keys' limits allow; infinite if one is unknown."""
+        return self.pools.rate(self._usable(self._clock.now()))
+
+    def seconds_for(self, requests: float) -> float:
+        """How long so many requests take at the pace of the limits; infinite if one is unknown or no key is usable."""
+        usable = self._usable(self._clock.now())
+        return self.pools.seconds_for(usable, requests) if usable else math.inf
 
     # -- inside --------------------------------------------------------------------------------------------------------
+    def _candidates(self) -> list[APICredential]:
+        """The usable keys in rotation order, without those of servers that are down, unless all of them are."""
+        now = self._clock.now()
+        usable = [credential for credential in self._in_order() if credential.is_usable(now)]
+        return [credential for credential in usable if not self.is_down(credential.server)] or usable
+
+    def _usable(self, now: float) -> list[APICredential]:
+        return [credential for credential in self.credentials if credential.is_usable(now)]
+
     def _in_order(self) -> list[APICredential]:
         return self.credentials[self.current_index :] + self.credentials[: self.current_index]
 
     def _by_use(self, old: APICredential, now: float) -> list[APICredential]:
         """The other keys: first those that may send now, of another limit pool before those of the same."""
 
+        monotonic = self._clock.monotonic()
+
         def rank(credential: APICredential) -> int:
-            if not credential.is_usable(now) or not self._may_send(credential, now):
+            if not credential.is_usable(now) or self.pools.is_held(credential, monotonic) is not None:
                 return 2
             return int(self.pool_of(credential) is self.pool_of(old))
 
         return sorted(self._in_order()[1:], key=rank)
-
-    def _may_send(self, credential: APICredential, now: float) -> bool:
-        pool = self.pool_of(credential)
-        if pool.cooldown_until > now:
-            return False
-        if not credential.proven and credential.in_flight:
-            return False
-        return not (pool.probing and pool.probes)
-
-    def _cool(self, lease: Lease, failure: Failure) -> None:
-        pool = self.pool_of(lease.credential)
-        lease.credential.rate_limited += 1
-        if lease.sent_at > pool.limited_at:  # of many that left together the first one counts
-            pool.limited_in_a_row += 1
-            pool.limited_at = self._clock.monotonic()
-        # None or nothing said: a server that always says "now" is not asked in a circle.
-        wait = failure.retry_after or backoff_delay(pool.limited_in_a_row, _COOLDOWN_S, _MAX_COOLDOWN_S)
-        pool.cooldown_until = max(pool.cooldown_until, self._clock.now() + wait)
-        pool.probing = True
-        self._dirty = True
 
     def _stated_end(self, failure: Failure) -> float:
         """When a quota is said to be back; 0 if nothing was said."""
@@ -336,19 +330,6 @@ class APIRotationState:
         if failure.until is not None:
             return max(failure.until, now + _PAST_DATE_S)
         return now + failure.retry_after if failure.retry_after else 0.0
-
-    def _mark(self, credential: APICredential) -> None:
-        """The credential was found dead, or put right."""
-        self._marked_at[credential.fingerprint] = self._clock.now()
-        self._dirty = True
-
-    def _join(self, credential: APICredential, name: str) -> None:
-        pool = self._pools.setdefault(name, LimitPool(name))
-        old = self._pool_of.get(credential.fingerprint)
-        if old is not None:
-            pool.cooldown_until = max(pool.cooldown_until, old.cooldown_until)
-            pool.probing = pool.probing or old.probing
-        self._pool_of[credential.fingerprint] = pool
 
     def _rotate_from(self, failed: APICredential) -> bool:
         """Compare-and-set on the key that failed: of many workers that met its end, the first rotates."""
@@ -364,4 +345,4 @@ class APIRotationState:
     def _activate(self, credential: APICredential) -> None:
         self.current_index = self.credentials.index(credential)
         self.rotations += 1
-        self._dirty = True
+        self._sharing.is_dirty = True

@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 
 from agentdash.clock import SYSTEM_CLOCK, Clock
 from agentdash.engine.backoff import ServiceBackoff
+from agentdash.engine.estimate import RequestSize
 from agentdash.engine.events import EventLog
 from agentdash.engine.failures import classify, describe
 from agentdash.engine.health import WorkerHealthState
+from agentdash.engine.limitheaders import NOTHING_READ, LimitReading, read_limits
 from agentdash.engine.limits import Lease
+from agentdash.engine.line import LeaseLine
 from agentdash.engine.outputs import LiveOutput, LiveOutputs
 from agentdash.engine.policy import RetryPolicy, after_failure, interrupted, success
-from agentdash.engine.processors.base import ClientSource, Processor, TaskContext
+from agentdash.engine.processors.base import ClientSource, Processor, SizedProcessor, TaskContext
 from agentdash.engine.rotation import APIRotationState
 from agentdash.engine.store import Claim, Settlement
-from agentdash.model import Answer, Attempt, Failure, FailureClass, TaskState
+from agentdash.model import Answer, Attempt, Failure, FailureClass, Task, TaskState
 
 _SERVICE_CLASSES = frozenset({FailureClass.OVERLOAD, FailureClass.SERVICE})
 _LOCAL = "local"
 _LOOK_AGAIN_S = 1.0
 DEFAULT_LOCK_TIMEOUT_S = 3600.0
-_LEASE_PATIENCE_S = 2.0
+PACED = "the pace of the limits"
 
 
 class TaskRunner:
     """Runs attempts for all workers of a pool; holds what they share.
 
     `rotation` and `clients` are None for a processor that needs no credentials. `health` maps worker ids to their
-    states. `outputs` has what running tasks write, as it comes. `on_change` is called when waiting workers may have
-    something to do, `on_service_back` when a server answers again after an outage.
+    states. `outputs` has what running tasks write, as it comes. `line` is where tasks wait for their turn to be sent.
+    `on_change` is called when waiting workers may have something to do, `on_room` when one more of them may take a
+    task, `on_service_back` when a server answers again after an outage.
     """
 
     def __init__(
@@ -56,6 +61,8 @@ class TaskRunner:
         self.lock_timeout_s = lock_timeout_s
         self.outputs = LiveOutputs()
         self.on_change: Callable[[], None] = lambda: None
+        self.on_room: Callable[[], None] = lambda: None
+        self.line = LeaseLine(rotation, clock, on_room=self._room) if rotation is not None else None
         self.on_service_back: Callable[[], None] = lambda: None
         self.services: dict[str, ServiceBackoff] = {}
         self.last_failure: Failure | None = None
@@ -63,7 +70,8 @@ class TaskRunner:
         """Requests that were given up on the way: their tasks were cancelled, or the run was stopped."""
         self._backoff = (backoff_base_s, backoff_max_s)
         self._clock = clock
-        self._lease_freed = asyncio.Event()
+        if rotation is not None:
+            rotation.is_down = lambda server: self.service(server).until is not None
 
     async def attempt(self, claim: Claim) -> Settlement:
         """Run the claimed task once and decide how the claim ends."""
@@ -74,9 +82,10 @@ class TaskRunner:
             self.outputs.end(claim.task.id)
 
     async def _attempt(self, claim: Claim, output: LiveOutput) -> Settlement:
-        lease = await self._lease(claim.worker)
+        lease = await self._lease(claim)
         if lease is None and self.rotation is not None:
             return interrupted(claim, self._clock.now(), "not sent")
+        told: list[LimitReading] = []
         credential = lease.credential if lease else None
         started = self._clock.now()
         sent_at = self._clock.monotonic()
@@ -85,7 +94,7 @@ class TaskRunner:
             claim.task.fence,
             credential,
             progress=output.add,
-            observe=self._observer(lease),
+            observe=self._observer(lease, told),
         )
         try:
             if credential is not None and self.clients is not None:
@@ -100,7 +109,7 @@ class TaskRunner:
                 raise
             failure = classify(describe(error, self._clock.now()))
             context.observe_error(error)
-            self._react(claim, lease, failure, sent_at)
+            self._react(claim, lease, failure, sent_at, told[-1] if told else NOTHING_READ)
             settlement = after_failure(
                 claim,
                 self._ended(claim, lease, started, failure),
@@ -114,7 +123,7 @@ class TaskRunner:
         finally:
             if lease is not None and self.rotation is not None:
                 self.rotation.release(lease)
-        self._answered(claim.worker, lease)
+        self._answered(claim.worker, lease, answer)
         return success(claim, self._ended(claim, lease, started, answer), answer)
 
     def service(self, server: str | None = None) -> ServiceBackoff:
@@ -173,43 +182,54 @@ class TaskRunner:
             await self._clock.sleep(min(max(0.0, held[0] - self._clock.monotonic()), _LOOK_AGAIN_S))
         return True
 
-    async def _lease(self, worker: str) -> Lease | None:
-        """A lease; None where no credentials are needed, and when none can be had soon.
+    def line_is_full(self, coming: int) -> bool:
+        """Whether as many tasks wait for their turn, or are about to, as can be sent soon: no more need be claimed."""
+        return self.line is not None and len(self.line) + coming >= self.line.most
 
-        Others may have been faster since the gate let the worker through. Then it waits for a moment, but holds no task
-        for the length of a cooldown, nor while no key is left: the gate is where that is waited for and shown. And a
-        server that went down meanwhile is not asked by everybody who stood in line.
-        """
-        if self.rotation is None:
+    def paced_until(self) -> float | None:
+        """When (monotonic) the next request may go, where only the pace of the limits holds it; None if it may now."""
+        if self.line is None:
             return None
-        lease = self.rotation.lease()
-        gives_up_at = self._clock.now() + _LEASE_PATIENCE_S
-        while lease is None:
-            readiness = self.rotation.readiness()
-            now = self._clock.now()
-            if not readiness.usable or now >= gives_up_at or (readiness.at or 0.0) > gives_up_at:
-                return None
-            try:
-                async with asyncio.timeout(min(readiness.at or gives_up_at, gives_up_at) - now + 0.001):
-                    await self._lease_freed.wait()
-            except TimeoutError:
-                pass
-            health = self.health.get(worker)
-            if self._server_hold(worker, probing=health is not None and not health.is_healthy()) is not None:
-                return None
-            lease = self.rotation.lease()
+        at = self.line.next_at()
+        return at if self._clock.monotonic() < at < math.inf else None
+
+    def send_line_away(self) -> None:
+        """Nothing more is to be sent: tasks that wait for their turn go back to pending."""
+        if self.line is not None:
+            self.line.send_away()
+
+    async def _lease(self, claim: Claim) -> Lease | None:
+        """A lease, when the task's turn has come; None where no credentials are needed, and when none can be had soon.
+
+        A server that went down meanwhile is not asked by everybody who stood in line.
+        """
+        if self.rotation is None or self.line is None:
+            return None
+        lease = await self.line.turn(self._size(claim.task))
+        health = self.health.get(claim.worker)
+        probing = health is not None and not health.is_healthy()
+        if lease is not None and self._server_hold(claim.worker, probing=probing) is not None:
+            self.rotation.release(lease, unsent=True)
+            lease = None
+        self.on_room()
         return lease
+
+    def _size(self, task: Task) -> RequestSize:
+        return self.processor.size(task) if isinstance(self.processor, SizedProcessor) else RequestSize()
+
+    def _room(self) -> None:
+        self.on_room()
 
     def rotation_changed(self) -> None:
         """A lease came back or a key may send again: those who wait look again."""
-        self._lease_freed.set()
-        self._lease_freed = asyncio.Event()
+        if self.line is not None:
+            self.line.look()
         self.on_change()
 
-    def _answered(self, worker: str, lease: Lease | None) -> None:
+    def _answered(self, worker: str, lease: Lease | None, answer: Answer | None = None) -> None:
         """The service answered: key, server and worker are well."""
         if lease is not None and self.rotation is not None:
-            self.rotation.succeeded(lease.credential)
+            self.rotation.succeeded(lease.credential, lease, answer.usage if answer is not None else None)
         service = self.service(lease.credential.server if lease else None)
         was_down = service.is_down
         service.record_success()
@@ -221,7 +241,9 @@ class TaskRunner:
         if was_down:
             self.on_service_back()
 
-    def _react(self, claim: Claim, lease: Lease | None, failure: Failure, sent_at: float) -> None:
+    def _react(
+        self, claim: Claim, lease: Lease | None, failure: Failure, sent_at: float, reading: LimitReading
+    ) -> None:
         """Let key, server and worker take their part of a failure, as the table says."""
         self.last_failure = failure
         if failure.failure_class in _SERVICE_CLASSES:
@@ -236,7 +258,7 @@ class TaskRunner:
             return
         name = lease.credential.name
         before = self.rotation.rotations
-        self.rotation.failed(lease, failure)
+        self.rotation.failed(lease, failure, reading)
         if failure.failure_class is FailureClass.LIMITED:
             wait = f" for {failure.retry_after:.0f} s" if failure.retry_after is not None else ""
             self.events.emit("limited", f"{name} 429, {lease.limit_name} cools{wait}")
@@ -257,7 +279,7 @@ class TaskRunner:
     def _service_failed(self, claim: Claim, lease: Lease | None, failure: Failure, sent_at: float) -> None:
         service = self.service(lease.credential.server if lease else None)
         held = service.until is not None
-        service.record_failure(sent_at, f"{failure.error_type}: {failure.message}", claim.task.seq)
+        service.record_failure(sent_at, f"{failure.error_type}: {failure.message}", claim.task.seq, claim.worker)
         until = service.until
         if until is not None and not held:
             wait = until - self._clock.monotonic()
@@ -290,11 +312,16 @@ class TaskRunner:
             end.request_id,
         )
 
-    def _observer(self, lease: Lease | None) -> Callable[[str | None], None]:
+    def _observer(self, lease: Lease | None, told: list[LimitReading]) -> Callable[[Mapping[str, str]], None]:
         rotation = self.rotation
         if lease is None or rotation is None:
-            return lambda organization: None
-        return lambda organization: rotation.observe(lease.credential, organization)
+            return lambda headers: None
+
+        def observe(headers: Mapping[str, str]) -> None:
+            told.append(reading := read_limits(headers))
+            rotation.read(lease, reading)
+
+        return observe
 
 
 def _is_being_cancelled() -> bool:

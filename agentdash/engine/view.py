@@ -19,6 +19,7 @@ from agentdash.model import Counts, Snapshot
 _LOCKS_SHOWN = 1000
 _RECOVERING = frozenset({"backoff", "parked"})
 _NOTHING: tuple[str, None] = ("", None)
+_WORTH_SAYING_S = 2.0
 
 
 class RunView:
@@ -114,7 +115,7 @@ class RunView:
         if not counts.pending:
             elsewhere = "1 task runs" if counts.running == 1 else f"{counts.running:,} tasks run"
             return _NOTHING if here else (f"{elsewhere} in another process", None)
-        return self._held() or self._recovering(here) or self._queue_is_empty(counts) or _NOTHING
+        return self._held() or self._recovering(here) or self._queue_is_empty(counts) or self._paced() or _NOTHING
 
     def _held(self) -> tuple[str, float | None] | None:
         """The limits and the servers' backoffs: what keeps every worker from sending."""
@@ -122,6 +123,16 @@ class RunView:
             return readiness.reason, readiness.at
         outage = self._runner.outage()
         return (outage[1], self._to_wall(outage[0])) if outage is not None else None
+
+    def _paced(self) -> tuple[str, float | None] | None:
+        """The limits let no more through than is sent already."""
+        until = self._runner.paced_until()
+        if until is None or self._rotation is None:
+            return None
+        rate = self._rotation.rate()
+        text = f"{rate:,.0f} a second" if rate >= 1 else f"{60 * rate:,.0f} a minute"
+        wall = self._to_wall(until)
+        return f"the limits allow {text}", wall if wall - self._clock.now() >= _WORTH_SAYING_S else None
 
     def _recovering(self, here: int) -> tuple[str, float | None] | None:
         """The workers themselves, if none of them is fit to work."""

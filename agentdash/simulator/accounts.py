@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from agentdash.clock import Clock
-from agentdash.simulator.bucket import Cost, OrganizationBuckets, TokenBucket
+from agentdash.simulator.bucket import Cost, OrganizationBuckets
 from agentdash.simulator.config import KeyBehaviour, KeyConfig, OrganizationConfig, Storm
 from agentdash.simulator.kinds import Kind
-from agentdash.simulator.wire import http_date, rfc3339
+from agentdash.simulator.standing import LONGEST_WAIT_S, Standing
+from agentdash.simulator.timing import Stopwatch
+from agentdash.simulator.wire import http_date
 
-_LONGEST_WAIT_S = 86_400
-_ROUNDED_ABOVE = 10_000
 _UNCONDITIONAL = {
     "invalid": Kind.UNAUTHORIZED,
     "forbidden": Kind.FORBIDDEN,
@@ -25,25 +26,51 @@ _UNCONDITIONAL = {
 class Organization:
     """The buckets of one organisation, and its headers."""
 
-    def __init__(self, config: OrganizationConfig, clock: Clock) -> None:
+    def __init__(self, config: OrganizationConfig, clock: Clock, stopwatch: Stopwatch) -> None:
         self.config = config
         self._clock = clock
+        self._stopwatch = stopwatch
+        self._ahead = deque(config.schedule)
         self._buckets = OrganizationBuckets(clock, config.requests, config.input_tokens, config.output_tokens)
+        self._standing = Standing(self._buckets, clock)
 
     def change(self, config: OrganizationConfig) -> None:
-        """New limits and header settings from now on; what is in the buckets stays."""
+        """New limits and header settings from now on, by the factor its schedule says; what is in the buckets stays."""
+        self._keep_schedule()
         self.config = config
-        self._buckets.change(config.requests, config.input_tokens, config.output_tokens)
+        age = self._stopwatch.age()
+        self._ahead = deque(step for step in config.schedule if step.at_s > age)
+        past = [step.factor for step in config.schedule if step.at_s <= age]
+        self._set(past[-1] if past else 1.0, None)
+
+    def _keep_schedule(self) -> None:
+        """Make the changes that are due, each as of its own moment."""
+        while self._ahead and self._ahead[0].at_s <= self._stopwatch.age():
+            step = self._ahead.popleft()
+            self._set(step.factor, self._stopwatch.moment(step.at_s))
+
+    def _set(self, factor: float, at: float | None) -> None:
+        config = self.config
+        requests, input_tokens, output_tokens = (
+            limit and limit.times(factor) for limit in (config.requests, config.input_tokens, config.output_tokens)
+        )
+        self._buckets.change(requests, input_tokens, output_tokens, at)
 
     def admit(self, input_tokens: int, output_tokens: int) -> tuple[str, float] | None:
         """None, or which limit is short and for how many seconds."""
         if self._buckets.unlimited:
             return None
-        return self._buckets.admit(Cost(1, input_tokens, output_tokens))
+        if self._ahead:
+            self._keep_schedule()
+        cost = Cost(1, input_tokens, output_tokens)
+        short = self._buckets.admit(cost)
+        if short is None and self.config.remaining == "minute":
+            self._standing.admitted(cost)
+        return short
 
     def retry_after(self, wait_s: float) -> bytes:
         """The `retry-after` header of a 429, as the config wants it."""
-        seconds = math.ceil(min(max(wait_s, 1.0), _LONGEST_WAIT_S))
+        seconds = math.ceil(min(max(wait_s, 1.0), LONGEST_WAIT_S))
         match self.config.retry_after:
             case "none":
                 return b""
@@ -55,41 +82,10 @@ class Organization:
                 return b"retry-after: %d\r\n" % seconds
 
     def limit_headers(self) -> bytes:
-        """The documented `anthropic-ratelimit-*` headers; `tokens` is input and output together."""
+        """The documented `anthropic-ratelimit-*` headers, as the config wants them."""
         if self._buckets.unlimited or self.config.headers != "all":
             return b""
-        now = self._clock.now()
-        buckets = self._buckets
-        lines: list[str] = []
-        if buckets.requests is not None:
-            lines.append(_lines("requests", *_standing(buckets.requests, rounded=False), now))
-        tokens: list[tuple[int, int, float]] = []
-        for name, bucket in (("input-tokens", buckets.input_tokens), ("output-tokens", buckets.output_tokens)):
-            if bucket is not None:
-                tokens.append(_standing(bucket, rounded=True))
-                lines.append(_lines(name, *tokens[-1], now))
-        if tokens:
-            limits, left, waits = zip(*tokens, strict=True)
-            lines.append(_lines("tokens", sum(limits), sum(left), max(waits), now))
-        return "".join(lines).encode()
-
-
-def _standing(bucket: TokenBucket, *, rounded: bool) -> tuple[int, int, float]:
-    """Limit a minute, what remains (tokens to the nearest thousand, as documented), seconds until full."""
-    limit = int(bucket.limit.per_minute)
-    left = max(0, int(bucket.level()))
-    if rounded and limit >= _ROUNDED_ABOVE:
-        left = round(left, -3)
-    return limit, left, bucket.full_in()
-
-
-def _lines(name: str, limit: int, left: int, full_in: float, now: float) -> str:
-    reset = rfc3339(math.ceil(now + min(full_in, _LONGEST_WAIT_S)))
-    return (
-        f"anthropic-ratelimit-{name}-limit: {limit}\r\n"
-        f"anthropic-ratelimit-{name}-remaining: {left}\r\n"
-        f"anthropic-ratelimit-{name}-reset: {reset}\r\n"
-    )
+        return self._standing.headers(self.config.remaining)
 
 
 @lru_cache(maxsize=1024)

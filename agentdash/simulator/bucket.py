@@ -33,6 +33,10 @@ class Limit:
     def per_second(self) -> float:
         return self.per_minute / 60
 
+    def times(self, factor: float) -> Limit:
+        """Rate and size both by `factor`."""
+        return Limit(self.per_minute * factor, None if self.burst is None else self.burst * factor)
+
 
 class TokenBucket:
     """One bucket. Starts full.
@@ -54,7 +58,9 @@ class TokenBucket:
 
     def level(self) -> float:
         """What is in the bucket now; negative while in debt."""
-        now = self._clock.monotonic()
+        return self._level_at(self._clock.monotonic())
+
+    def _level_at(self, now: float) -> float:
         elapsed = now - self._updated_at
         if elapsed > 0:
             self._level = min(self._limit.capacity, self._level + elapsed * self._limit.per_second)
@@ -76,9 +82,12 @@ class TokenBucket:
         """Seconds until the bucket is full again."""
         return self._time_to(self._limit.capacity)
 
-    def change(self, limit: Limit) -> None:
-        """New rate and size from now on; what is in the bucket stays, up to the new size."""
-        self._level = min(self.level(), limit.capacity)
+    def change(self, limit: Limit, at: float | None = None) -> None:
+        """New rate and size from now on; what is in the bucket stays, up to the new size.
+
+        `at`: a monotonic time since the bucket was last looked at, from which on the change counts.
+        """
+        self._level = min(self.level() if at is None else self._level_at(at), limit.capacity)
         self._limit = limit
 
     def _time_to(self, target: float) -> float:
@@ -115,19 +124,25 @@ class OrganizationBuckets:
     def unlimited(self) -> bool:
         return self.requests is None and self.input_tokens is None and self.output_tokens is None
 
-    def change(self, requests: Limit | None, input_tokens: Limit | None, output_tokens: Limit | None) -> None:
-        """New limits at run time. `None` removes one."""
-        self.requests = self._changed(self.requests, requests)
-        self.input_tokens = self._changed(self.input_tokens, input_tokens)
-        self.output_tokens = self._changed(self.output_tokens, output_tokens)
+    def change(
+        self,
+        requests: Limit | None,
+        input_tokens: Limit | None,
+        output_tokens: Limit | None,
+        at: float | None = None,
+    ) -> None:
+        """New limits at run time. `None` removes one. `at`: as in `TokenBucket.change`."""
+        self.requests = self._changed(self.requests, requests, at)
+        self.input_tokens = self._changed(self.input_tokens, input_tokens, at)
+        self.output_tokens = self._changed(self.output_tokens, output_tokens, at)
 
-    def _changed(self, bucket: TokenBucket | None, limit: Limit | None) -> TokenBucket | None:
+    def _changed(self, bucket: TokenBucket | None, limit: Limit | None, at: float | None) -> TokenBucket | None:
         if limit is None:
             return None
         if bucket is None:
             return TokenBucket(limit, self._clock)
         if limit != bucket.limit:
-            bucket.change(limit)
+            bucket.change(limit, at)
         return bucket
 
     def admit(self, cost: Cost) -> tuple[str, float] | None:

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import uuid
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Any, Final, Literal
 
 from agentdash.errors import UsageError
 from agentdash.simulator.bucket import Limit
 from agentdash.simulator.codec import decode, encode
 from agentdash.simulator.kinds import RULE_KINDS, Kind
+
+_MOST_CLOCK_OFFSET_S: Final = 366 * 86_400
+
+Remaining = Literal["bucket", "minute", "lies"]
+
+
+@dataclass(frozen=True, slots=True)
+class LimitChange:
+    """From `at_s` seconds on (see `SimulatorConfig.timed_from`) the limits are `factor` times those configured."""
+
+    at_s: float
+    factor: float
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.at_s < math.inf and 0 <= self.factor < math.inf):
+            raise UsageError("schedule: at_s and factor must be finite numbers of at least 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +39,11 @@ class OrganizationConfig:
 
     Two entries with one `id` and different limits play two workspaces of one organisation.
     `headers`: `all`; `identity` (no rate-limit headers); `none` (a gateway: not even a request id).
+    `remaining`, what those headers tell: what is in the `bucket`; what is left of the advertised `minute` (its limit
+    less what was admitted in the last 60 s: the bucket's size is hidden); or `lies` (always all of it, with a reset
+    that jumps about in the minute before now).
     `retry_after` on a 429: whole `seconds`, an HTTP `date`, `none` at all, or `long` (`retry_after_long_s`).
+    `schedule`: changes of the limits, rate and bucket alike, in the order of time.
     """
 
     name: str
@@ -33,6 +55,12 @@ class OrganizationConfig:
     headers: Literal["all", "identity", "none"] = "all"
     retry_after: Literal["seconds", "date", "none", "long"] = "seconds"
     retry_after_long_s: int = 86_400
+    remaining: Remaining = "bucket"
+    schedule: tuple[LimitChange, ...] = ()
+
+    def __post_init__(self) -> None:
+        if any(later.at_s < earlier.at_s for earlier, later in pairwise(self.schedule)):
+            raise UsageError(f"organizations: {self.name}: the schedule is not in the order of time")
 
     @property
     def header_id(self) -> str:
@@ -41,7 +69,7 @@ class OrganizationConfig:
 
 @dataclass(frozen=True, slots=True)
 class Storm:
-    """Every request between `start` and `end` (seconds after the server's start) gets `kind`."""
+    """Every request between `start` and `end` (seconds, see `SimulatorConfig.timed_from`) gets `kind`."""
 
     start: float
     end: float
@@ -174,6 +202,8 @@ class SimulatorConfig:
     """The whole simulator. `answer_tokens` is one length or a range; `models` empty means any model is known.
 
     `tool_use`: a request with tools gets a tool call, until its last message brings a tool result.
+    `clock_offset_s`: how far the server's clock is off (above 0: ahead), in all dates that it states.
+    `timed_from`: what storms and changes of limits are timed from, the server's `start` or its `first_request`.
     """
 
     organizations: tuple[OrganizationConfig, ...] = (OrganizationConfig("org-a"),)
@@ -186,6 +216,8 @@ class SimulatorConfig:
     tool_use: bool = False
     models: tuple[str, ...] = ()
     max_records: int = 1_000_000
+    clock_offset_s: float = 0.0
+    timed_from: Literal["start", "first_request"] = "start"
 
     def __post_init__(self) -> None:
         names = [organization.name for organization in self.organizations]
@@ -203,6 +235,8 @@ class SimulatorConfig:
             raise UsageError(f"answer_tokens: expected 1 <= low <= high, found {self.answer_tokens}")
         if self.max_records < 1:
             raise UsageError("max_records: at least 1")
+        if not abs(self.clock_offset_s) <= _MOST_CLOCK_OFFSET_S:
+            raise UsageError("clock_offset_s: at most a year ahead or behind")
 
     @property
     def answer_range(self) -> tuple[int, int]:
@@ -223,7 +257,10 @@ class SimulatorConfig:
     def demo(cls, *, seed: int = 0) -> SimulatorConfig:
         """Three keys of two organisations, believable limits, latency and failures: what `agentdash demo` shows."""
         first = OrganizationConfig("org-a", Limit(1200, 24), Limit(240_000, 20_000), Limit(240_000, 12_000))
-        second = OrganizationConfig("org-b", Limit(600, 12), Limit(120_000, 10_000), Limit(120_000, 6_000))
+        # The second tells what is left of its minute, not how small a burst it takes: that has to be found out.
+        second = OrganizationConfig(
+            "org-b", Limit(600, 12), Limit(120_000, 10_000), Limit(120_000, 6_000), remaining="minute"
+        )
         return cls(
             organizations=(first, second),
             keys=(
@@ -232,7 +269,12 @@ class SimulatorConfig:
                 KeyConfig("sim-key-3-m1Aa", "org-b"),
             ),
             failures=FailureRates(
-                api_error=0.01, overloaded=0.01, drop_stream=0.01, cut_stream=0.005, error_event=0.005
+                api_error=0.01,
+                overloaded=0.01,
+                rate_limited=0.004,
+                drop_stream=0.01,
+                cut_stream=0.005,
+                error_event=0.005,
             ),
             latency=Latency("lognormal", first_token_s=0.3, sigma=0.6, high_s=4.0, chunk_s=0.015),
             seed=seed,

@@ -8,9 +8,9 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import accumulate
 
-from agentdash.clock import Clock
 from agentdash.simulator.config import FailureRates, Latency, Rule, Storm
 from agentdash.simulator.kinds import Kind
+from agentdash.simulator.timing import Stopwatch
 
 _MAX_COUNTED_PROMPTS = 1_000_000
 
@@ -27,11 +27,12 @@ class Draw:
 class Faults:
     """Draws, rules and storms. Every request takes the same number of draws, whatever becomes of it."""
 
-    def __init__(self, seed: int, rates: FailureRates, latency: Latency, rules: tuple[Rule, ...], clock: Clock) -> None:
+    def __init__(
+        self, seed: int, rates: FailureRates, latency: Latency, rules: tuple[Rule, ...], stopwatch: Stopwatch
+    ) -> None:
         self._random = random.Random(seed)
         self._latency_random = random.Random(f"latency-{seed}")
-        self._clock = clock
-        self._started_at = clock.monotonic()
+        self._stopwatch = stopwatch
         self._used: Counter[tuple[int, str]] = Counter()
         self.rules = rules
         self.latency = latency
@@ -70,7 +71,7 @@ class Faults:
         """What a storm does to a request now, if one blows: the server's own, or one of `storms` (a key's)."""
         if not storms and not self.rates.storms:
             return None
-        age = self._clock.monotonic() - self._started_at
+        age = self._stopwatch.age()
         for storm in (*self.rates.storms, *storms):
             if storm.start <= age < storm.end:
                 return storm.kind

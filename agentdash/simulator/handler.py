@@ -16,6 +16,7 @@ from agentdash.simulator.exchange import Exchange
 from agentdash.simulator.faults import Draw, Faults
 from agentdash.simulator.kinds import ERRORS, Kind
 from agentdash.simulator.records import Recorder
+from agentdash.simulator.timing import ShiftedClock, Stopwatch
 from agentdash.simulator.validation import ParsedRequest, parse
 
 MAX_BODY_BYTES: Final = 32 * 1024 * 1024
@@ -28,6 +29,9 @@ class Handler:
     """All that requests touch: keys, organisations, faults, answers, records."""
 
     def __init__(self, config: SimulatorConfig, clock: Clock, closing: asyncio.Event) -> None:
+        if config.clock_offset_s:
+            clock = ShiftedClock(clock, config.clock_offset_s)
+        stopwatch = self._stopwatch = Stopwatch(clock, waits=config.timed_from == "first_request")
         self._clock = clock
         self._closing = closing
         self._answerer = Answerer(config.seed, config.answer_range)
@@ -36,8 +40,8 @@ class Handler:
         self._number = 0
         self._request_prefix = f"req_011C{config.seed & 0xFFFF:04x}"
         self.recorder = Recorder(clock, config.max_records)
-        self.faults = Faults(config.seed, config.failures, config.latency, config.rules, clock)
-        self.organizations = {item.name: Organization(item, clock) for item in config.organizations}
+        self.faults = Faults(config.seed, config.failures, config.latency, config.rules, stopwatch)
+        self.organizations = {item.name: Organization(item, clock, stopwatch) for item in config.organizations}
         self.keys = {item.name: Key(item, self.organizations[item.organization], clock) for item in config.keys}
         self._by_key = {key.config.key: key for key in self.keys.values()}
 
@@ -114,6 +118,7 @@ class Handler:
         return exchange.send(200, Kind.ANSWER, b'{"input_tokens":%d}' % parsed.input_tokens)
 
     async def _messages(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._stopwatch.begin()
         draw = self.faults.draw()
         exchange, parsed, key, refusal = await self._begin(request, "messages")
         if refusal is not None or key is None:

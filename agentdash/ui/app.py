@@ -13,12 +13,14 @@ from textual.binding import Binding
 from textual.dom import DOMNode
 from textual.filter import LineFilter
 from textual.screen import Screen
+from textual.widgets._toast import ToastHolder
 
 from agentdash.errors import AgentdashError, UsageError
 from agentdash.model import ErrorGroup, Snapshot, TaskState
 from agentdash.text import clean
 from agentdash.ui.bindings import APP_BINDINGS, MAIN_BINDINGS, PALETTE_TITLES, check_keymap
 from agentdash.ui.crash import RedactedCrash
+from agentdash.ui.pace import TICK_S, Pace
 from agentdash.ui.panels.lines import LineList
 from agentdash.ui.panels.queue import Queue
 from agentdash.ui.run import Run
@@ -27,13 +29,9 @@ from agentdash.ui.terminal import ControlFilter, dashboard_driver
 from agentdash.ui.themes import THEMES
 from agentdash.ui.verbs import Verbs
 
-TICK_S = 0.3
 FORCE_AFTER_S = 2.0
-IDLE_TICK_S = 0.95
-"""How long what has not changed stays as it is: all that moves then are ages and countdowns, shown in seconds."""
 _FINISHED = "finished"
 _LEAST_COMMON = 8
-_PATIENT_LOOKS = 10
 _NOT_IN_PALETTE = frozenset({"interrupt_key", "quit_key", "next_panel", "panel_before"})
 _RUN_ACTIONS = frozenset({"pause", "interrupt", "workers", "requeue_failed", "groups", "rotate", "undo", "log", "help"})
 
@@ -72,8 +70,7 @@ class DashboardApp(RedactedCrash, App[None]):
         self._main: MainScreen | None = None
         self._available: frozenset[str] = frozenset()
         self._fault = ""
-        self._shown_at = float("-inf")
-        self._looks_in_vain = 0
+        self._pace = Pace()
 
     @property
     def log_path(self) -> Path:
@@ -100,16 +97,10 @@ class DashboardApp(RedactedCrash, App[None]):
     def _look(self) -> None:
         """What the timer does: show what is new at once, and where nothing is, let the ages grow now and then."""
         is_still = isinstance(self.screen, MainScreen) and not self.screen.is_searching
-        self._looks_in_vain += 1
-        if is_still and self._looks_in_vain > _PATIENT_LOOKS and self._looks_in_vain % 2:
-            return  # nothing has happened for a while: half as often will do
-        snapshot = self._take_snapshot()
-        if snapshot is None:
+        monotonic = self._engine.clock.monotonic()
+        if self._pace.may_skip(monotonic, is_still=is_still) or (snapshot := self._take_snapshot()) is None:
             return
-        is_new = snapshot != self.snapshot or not is_still
-        if is_new:
-            self._looks_in_vain = 0
-        if is_new or self._engine.clock.monotonic() - self._shown_at >= IDLE_TICK_S:
+        if self._pace.wants(snapshot, self.snapshot, monotonic, is_still=is_still):
             self._show(snapshot)
 
     def tick(self) -> None:
@@ -131,7 +122,7 @@ class DashboardApp(RedactedCrash, App[None]):
     def _show(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         now, monotonic = self._engine.clock.now(), self._engine.clock.monotonic()
-        self._shown_at = monotonic
+        self._pace.has_shown(monotonic)
         with self.batch_update():
             for screen in reversed(self.screen_stack):
                 if isinstance(screen, MainScreen):
@@ -144,6 +135,12 @@ class DashboardApp(RedactedCrash, App[None]):
         if available != self._available:
             self._available = available
             self.refresh_bindings()
+
+    def clear_notifications(self) -> None:
+        """Textual 8.2 takes the toasts away but keeps their holders, and so the toasts, until the screen goes."""
+        super().clear_notifications()
+        for screen in self.screen_stack:
+            _ = screen.query(ToastHolder).remove()
 
     # -- keys --------------------------------------------------------------------------------------------------------
     @staticmethod

@@ -12,7 +12,7 @@ from tests.cli.conftest import Run, counts, write_tasks
 
 RUN = ("run", "--processor", "cli_functions:echo", "--workers", "1", "--max-attempts", "1")
 ALL = [
-    ["status"], ["tasks"], ["show", "t0"], ["requeue", "--failed"], ["cancel", "t0"], ["locks"], ["export"],
+    ["status"], ["tasks"], ["show", "t0"], ["requeue", "--failed"], ["cancel", "t0"], ["rotate"], ["locks"], ["export"],
 ]  # fmt: skip
 
 

@@ -108,22 +108,46 @@ def test_three_in_a_row_hold_everybody_and_one_wave_counts_once() -> None:
     assert 8 * 0.9 <= service.until - clock.monotonic() <= 8 * 1.1
 
 
-def test_each_worker_keeps_the_start_it_drew_and_they_are_spread() -> None:
+def test_a_few_probe_within_the_wait_and_the_others_are_spread_behind_it() -> None:
+    clock = ManualClock()
+    service = shared(clock)
+    for _ in range(3):
+        service.record_failure(clock.monotonic(), "529")
+    until, now = service.until, clock.monotonic()
+    assert until is not None
+    starts = {f"worker-{n}": service.start_for(f"worker-{n}") for n in range(20)}
+    drawn = sorted(start for start in starts.values() if start is not None)
+    assert len(set(drawn)) == 20
+    assert [start < until for start in drawn] == [True] * 5 + [False] * 15
+    assert drawn[0] > now
+    assert drawn[-1] <= until + (until - now) / 2
+    for worker, start in starts.items():
+        assert service.start_for(worker) == start  # it keeps what it drew
+    clock.time += drawn[-1] - now + 0.001
+    assert all(service.start_for(worker) is None for worker in starts)
+
+
+def test_a_probe_that_fails_within_the_wait_makes_no_new_one_and_takes_its_turn_behind() -> None:
     clock = ManualClock()
     service = shared(clock)
     for _ in range(3):
         service.record_failure(clock.monotonic(), "529")
     until = service.until
     assert until is not None
-    starts = {f"worker-{n}": service.start_for(f"worker-{n}") for n in range(20)}
-    now = clock.monotonic()
-    for worker, start in starts.items():
+    asked = 0
+    while clock.monotonic() < until:
+        start = service.start_for("worker-0")
+        if start is None:
+            asked += 1
+            service.record_failure(clock.monotonic(), "529", worker="worker-0")
+            start = service.start_for("worker-0")
         assert start is not None
-        assert now + (until - now) / 2 <= start <= until
-        assert service.start_for(worker) == start
-    assert len(set(starts.values())) == 20
-    clock.time += max(start for start in starts.values() if start is not None) - now + 0.001
-    assert all(service.start_for(worker) is None for worker in starts)
+        assert service.until in (until, None)
+        clock.time += max(0.001, start - clock.monotonic())
+    assert 1 <= asked <= 5
+    service.record_failure(clock.monotonic(), "529", worker="worker-0")
+    assert service.until is not None
+    assert service.until - clock.monotonic() > 8 * 1.5  # now it is longer
 
 
 def test_the_next_failure_after_the_wait_lengthens_it() -> None:
@@ -134,7 +158,7 @@ def test_the_next_failure_after_the_wait_lengthens_it() -> None:
     waits = []
     for _ in range(10):
         assert service.until is not None
-        clock.time += service.until - clock.monotonic()
+        clock.time += service.until - clock.monotonic() + 1e-6
         service.record_failure(clock.monotonic(), "529")
         assert service.until is not None
         waits.append(service.until - clock.monotonic())

@@ -308,13 +308,26 @@ def test_a_dead_key_is_asked_once_before_its_first_answer() -> None:
     for _ in range(62):
         assert keys.state.lease() is None
     readiness = keys.state.readiness()
-    assert (readiness.ready, readiness.usable, readiness.at) == (False, True, None)
+    assert (readiness.ready, readiness.usable, readiness.at) == (False, True, EPOCH + 0.5)
     keys.state.failed(first, CREDENTIAL)
     keys.state.release(first)
     assert keys.state.lease() is None
     keys.state.succeeded(second.credential)
     assert [keys.lease().credential.name for _ in range(5)] == ["b"] * 5
     assert keys["a"].requests == 1
+
+
+def test_a_key_that_is_silent_for_half_a_second_is_at_work_and_gets_more() -> None:
+    """A refusal comes at once; an answer may take half a minute, and the others need not wait for it."""
+    keys = Keys("a", proven=False)
+    given = []
+    for half in range(5):
+        keys.clock.time = EPOCH + half / 2
+        while (lease := keys.state.lease()) is not None:
+            given.append((half, lease))
+    assert [half for half, _ in given] == [0, 1, 2, 2, *[3] * 4, *[4] * 8]
+    keys.state.failed(given[0][1], CREDENTIAL)
+    assert keys.state.lease() is None
 
 
 def test_a_first_answer_that_tells_nothing_leaves_one_at_a_time() -> None:
@@ -385,3 +398,16 @@ def test_by_hand_the_next_key_of_another_limit_comes_before_one_of_the_same() ->
     assert keys.state.rotate_by_hand() == ("a", "b")  # the other limit cools: no more than a change of keys is left
     keys.clock.time += 30
     assert keys.state.rotate_by_hand() == ("b", "c")
+
+
+def test_a_key_whose_server_is_down_gives_way_to_another_servers() -> None:
+    keys = Keys("ab")
+    down = {"one"}
+    keys["a"].base_url, keys["b"].base_url = "one", "two"
+    keys.state.is_down = down.__contains__
+    assert keys.next() == "b"
+    assert keys.active == "a"  # it is not rotated for that
+    down.add("two")
+    assert keys.next() == "a"  # all are down: whoever may try tries the active one
+    down.clear()
+    assert keys.next() == "a"

@@ -23,6 +23,8 @@ class Machine(RuleBasedStateMachine):
         self.unproven = set(self.order)
         self.active = 0
         self.leases: list[Lease] = []
+        self.asked: dict[str, float] = {}
+        self.probed: dict[str, float] = {}
 
     def usable(self, name: str) -> bool:
         return self.dead.get(name, 0.0) <= self.keys.clock.time
@@ -31,9 +33,14 @@ class Machine(RuleBasedStateMachine):
         mine = [lease for lease in self.leases if lease.credential.name == name]
         if not self.usable(name) or self.cooling[name] > self.keys.clock.time:
             return False
-        if name in self.unproven and mine:
+        if name in self.unproven and mine and len(mine) >= self.may_be_open(self.asked[name]):
             return False
-        return not (name in self.probing and any(lease.is_probe for lease in mine))
+        probes = [lease for lease in mine if lease.is_probe]
+        return not (name in self.probing and probes and len(probes) >= self.may_be_open(self.probed[name]))
+
+    def may_be_open(self, since: float) -> float:
+        """One, and twice as many after each half second of silence."""
+        return float(2 ** min(10, int(2 * (self.keys.clock.time - since))))
 
     def expected(self) -> str | None:
         turned = self.order[self.active :] + self.order[: self.active]
@@ -46,6 +53,11 @@ class Machine(RuleBasedStateMachine):
         lease = self.keys.state.lease()
         assert (lease.credential.name if lease else None) == expected
         if lease is not None:
+            name, now = lease.credential.name, self.keys.clock.time
+            if all(other.credential.name != name for other in self.leases):
+                self.asked[name] = now
+            if lease.is_probe and not any(o.is_probe for o in self.leases if o.credential.name == name):
+                self.probed[name] = now
             self.leases.append(lease)
 
     @precondition(lambda self: self.leases)

@@ -65,7 +65,7 @@ async def ask(
         used,
         client=source.client(used),
         progress=asked.progress.append,
-        observe=asked.organizations.append,
+        observe=lambda headers: asked.organizations.append(headers.get("anthropic-organization-id")),
     )
     try:
         asked.answer = await MessagesProcessor(MessagesSettings(**settings)).run(task(payload), context)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agentdash.engine.facade import End, Engine
 from agentdash.engine.store.results_file import ResultsFile
-from agentdash.simulator import Kind, Latency, Rule, Simulator, SimulatorConfig
+from agentdash.simulator import Kind, Latency, Limit, OrganizationConfig, Rule, Simulator, SimulatorConfig
 from tests.scenarios.running import check_finished, check_no_locks, check_once, check_results, check_totals, run, until
 
 
@@ -150,16 +151,18 @@ async def test_more_workers_on_the_way(tmp_path: Path) -> None:
             await simulator.records.wait_until(lambda records: records.total >= 5)
             engine.resize(20)
             await simulator.records.wait_until(lambda records: records.max_active >= 15)
-            engine.resize(2)
+            engine.resize(10)
 
-        outcome = await run(tmp_path, simulator.base_url, config.keys, tasks=100, workers=2, during=grow)
-        check_finished(outcome, tmp_path, simulator, 100)
+        # Nothing tells of limits here, so the pace grows from a few a second.
+        outcome = await run(tmp_path, simulator.base_url, config.keys, tasks=400, workers=2, during=grow)
+        check_finished(outcome, tmp_path, simulator, 400)
         assert simulator.records.max_active >= 15
 
 
 async def test_rotating_by_hand_moves_new_requests_and_loses_none(tmp_path: Path) -> None:
+    wide = tuple(OrganizationConfig(name, requests=Limit(60_000, burst=1000)) for name in ("org-a", "org-b"))
     config = SimulatorConfig.simple(2, organizations=2, latency=Latency(first_token_s=0.05))
-    async with Simulator(config) as simulator:
+    async with Simulator(replace(config, organizations=wide)) as simulator:
         moved: list[int] = []
 
         async def rotate(engine: Engine) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from agentdash.engine.store import SqliteTaskStore, schema
+from agentdash.engine.store import CredentialRecord, SqliteTaskStore, schema
 from agentdash.engine.store import sqlite as sqlite_module
 from agentdash.engine.store.results_file import ResultsFile
 from agentdash.errors import StoreError, StoreWriteError
@@ -128,6 +128,44 @@ async def test_an_older_database_is_brought_up(project: Path, monkeypatch: pytes
             assert connection.execute("SELECT DISTINCT colour FROM tasks").fetchall() == [("semi;colon",)]
             assert connection.execute("PRAGMA user_version").fetchone() == (schema.SCHEMA_VERSION,)
     refuse(project, "newer agentdash")
+
+
+_KEYS_OF_1 = """INSERT INTO credentials (fingerprint, name, organization, pool, cooldown_until, state, exhausted_until,
+    last_error, requests, rate_limited, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+
+async def test_a_project_of_version_1_loses_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A project whose tasks ran, and whose keys were known, before limits were learned."""
+    keys = [
+        ("f1", "key-1", "org", "pool", 60.0, "ready", 0.0, None, 10, 2, 5.0),
+        ("f2", "key-2", None, None, 0.0, "exhausted", 99.0, "no credit", 1, 0, 6.0),
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
+        patch.setattr(schema, "SCHEMA_VERSION", 1)
+        await fill(project)
+    with closing(sqlite3.connect(database(project))) as old:
+        assert old.execute("PRAGMA user_version").fetchone() == (1,)
+        assert "learned" not in [column[1] for column in old.execute("PRAGMA table_info(credentials)")]
+        old.executemany(_KEYS_OF_1, keys)
+        old.execute("INSERT INTO meta (key, value) VALUES ('active_credential', 'f2')")
+        old.commit()
+        before = list(old.iterdump())
+    store = SqliteTaskStore(project)
+    assert store.credentials() == [CredentialRecord(*key) for key in keys]
+    assert {record.learned for record in store.credentials()} == {""}
+    assert store.active_credential() == "f2"
+    assert store.counts() == Counts(pending=199, succeeded=1)
+    check(store)
+    await store.save_credentials([CredentialRecord("f1", "key-1", learned="{}", updated_at=5.0)], None)
+    assert [record.learned for record in store.credentials()] == ["{}", ""]
+    await store.close()
+    with closing(sqlite3.connect(database(project))) as now:
+        tables = ('INSERT INTO "credentials"', "CREATE TABLE credentials")
+        kept = [line for line in now.iterdump() if not line.startswith(tables)]
+        assert kept == [line for line in before if not line.startswith(tables)]
+        now.execute(_KEYS_OF_1, ("f3", *keys[0][1:]))  # a run of before that is still at work
+        assert now.execute("SELECT learned FROM credentials WHERE fingerprint = 'f3'").fetchone() == ("",)
 
 
 async def test_a_migration_that_fails_changes_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

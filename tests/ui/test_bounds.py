@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from textual.widgets._toast import Toast
+from textual.widgets._toast import Toast, ToastHolder
 
 from agentdash.errors import AgentdashError
 from agentdash.model import (
@@ -37,6 +37,7 @@ from agentdash.ui.panels.painter import Painter
 from agentdash.ui.panels.queue import Queue
 from agentdash.ui.panels.tasklist import MOST_MARKS
 from agentdash.ui.panels.workers import Workers
+from agentdash.ui.screens.help import HelpScreen
 from agentdash.ui.screens.task import TaskScreen
 from tests.ui.fake_run import FakeRun, FakeTask
 from tests.ui.opened import opened, settled
@@ -198,6 +199,23 @@ async def test_a_very_long_error_is_a_short_notice() -> None:
         await until(pilot, lambda: bool(app.screen.query(Toast)))
         await pilot.pause()
         assert app.screen.query_one(Toast).size.height <= LINES // 2
+
+
+async def test_of_many_notices_only_the_last_is_kept() -> None:
+    async with opened(huge_run(), (120, LINES)) as (app, pilot):
+        for number in range(5):
+            app.verbs.tell(f"notice {number}")
+            await until(pilot, lambda n=number: f"notice {n}" in screen_text(app))  # type: ignore[misc]
+        await until(pilot, lambda: len(app.screen.query(ToastHolder)) == 1)
+        assert len(app._notifications) == len(app.screen.query(Toast)) == 1
+        app.notify("below", timeout=1_000)
+        await until(pilot, lambda: "below" in screen_text(app))
+        app.action_help()
+        await until(pilot, lambda: isinstance(app.screen, HelpScreen) and app.screen.is_mounted)
+        app.verbs.tell("another")
+        await until(pilot, lambda: "another" in screen_text(app))
+        below = app.screen_stack[-2]
+        await until(pilot, lambda: not below.query(ToastHolder))
 
 
 async def test_very_many_groups_of_errors_are_made_once(work: Work) -> None:

@@ -6,6 +6,7 @@ import logging
 import math
 import unicodedata
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -261,6 +262,21 @@ async def test_only_visible_lines_that_changed_are_drawn_again(monkeypatch: pyte
         lines.refresh()
         await pilot.pause()
         assert [text.endswith("new") for text in rows_seen(lines)] == [False, True, True, False, False, True, False]
+
+
+async def test_cells_that_have_no_room_draw_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def numbered(number: int) -> list[Line]:
+        return [Line(0, (Cell("t0"), Cell("running"), Cell(str(number)), Cell("some words")))]
+
+    for width, drawn in ((35, 0), (60, 1)):
+        async with Stage().run_test(size=(width, 20)) as pilot:
+            lines = await showing(pilot, numbered(1))
+            regions = drawn_again(lines, monkeypatch)
+            lines.show(numbered(2))
+            assert len(regions) == drawn
+            lines.show([replace(numbered(2)[0], marked=True)])
+            assert len(regions) == drawn + 1
+            monkeypatch.undo()
 
 
 async def test_scrolling_draws_new_rows_only() -> None:

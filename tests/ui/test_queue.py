@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from textual.app import App, ComposeResult
+from textual.geometry import Region
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -21,7 +22,7 @@ from agentdash.ui.panels.cells import place
 from agentdash.ui.panels.queue import Queue, QueuePanel
 from agentdash.ui.panels.statetabs import StateTabs
 from tests.support.clock import FakeClock
-from tests.ui.moments import HOSTILE, NOW
+from tests.ui.moments import HOSTILE, NOW, regions_drawn
 from tests.ui.screen_text import screen_text, widget_lines
 
 _DEADLINE_S = 10.0
@@ -183,6 +184,25 @@ async def test_ages_grow_without_reading_anything() -> None:
         await pilot.pause()
         assert " 13s " in rows_seen(app)[3]
         assert len(app.store.asked) == before
+
+
+async def test_ages_of_what_runs_grow_with_all_others_and_not_when_it_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Stage(Store(of_state(TaskState.RUNNING, 3))).run_test(size=SIZE) as pilot:
+        app = await settled(pilot)
+        app.store.gate = asyncio.Event()
+        app.tick(20)
+        await pilot.pause()
+        assert app.store.under_way == 1
+        assert " 20s " in rows_seen(app)[0]
+        drawn = regions_drawn(app.queue, monkeypatch)
+        app.store.gate.set()
+        await until(pilot, lambda: app.store.under_way == 0)
+        await pilot.pause()
+        assert drawn == []
+        app.store.tasks[1] = replace(app.store.tasks[1], worker="worker-9")
+        app.tick(0.0)
+        app.tick(0.3)
+        await until(pilot, lambda: drawn == [Region(0, 2, app.queue.size.width, 1)])
 
 
 async def test_rows_are_read_again_when_they_may_have_changed_and_not_too_often() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from agentdash.engine.credentials import APICredential
+from agentdash.engine.estimate import RequestSize
 from agentdash.model import Answer, Task
 
 
@@ -21,8 +22,8 @@ class TaskContext:
 
     `client` is the leased credential's SDK client (`anthropic.AsyncAnthropic`), None where the run has no credentials.
     `progress(text)` shows output as it comes. `cancelled` is set when the task shall stop; a function in a thread has
-    to look at it, a coroutine is cancelled as well. `observe(organization)` reports whose limits an answer counted
-    against.
+    to look at it, a coroutine is cancelled as well. `observe(headers)` reports the headers of an answer as
+    soon as they are there: they tell whose limits it counted against, and where those stand.
     """
 
     worker_id: str
@@ -30,7 +31,7 @@ class TaskContext:
     credential: APICredential | None = None
     client: Any = None
     progress: Callable[[str], None] = ignore_progress
-    observe: Callable[[str | None], None] = lambda organization: None
+    observe: Callable[[Mapping[str, str]], None] = lambda headers: None
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -42,7 +43,7 @@ class TaskContext:
         """Errors of the API tell whose limits they count against, too."""
         headers: Any = getattr(getattr(error, "response", None), "headers", None)
         if headers is not None:
-            self.observe(headers.get("anthropic-organization-id"))
+            self.observe(headers)
 
 
 class Processor(Protocol):
@@ -53,6 +54,15 @@ class Processor(Protocol):
 
     async def run(self, task: Task, context: TaskContext) -> Answer:
         """Do the task's work."""
+        ...
+
+
+@runtime_checkable
+class SizedProcessor(Protocol):
+    """A processor that can tell how large a task's request will be, so that token limits are kept to."""
+
+    def size(self, task: Task) -> RequestSize:
+        """What the request will take, before it is made."""
         ...
 
 

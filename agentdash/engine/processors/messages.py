@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from agentdash.engine.estimate import RequestSize, characters_of
 from agentdash.engine.failures import ServiceTroubleError
 from agentdash.engine.pricing import cost_usd
 from agentdash.engine.processors.assembly import MessageAssembler
@@ -17,7 +18,6 @@ from agentdash.model import Answer, Task, Usage
 DEFAULT_MODEL = "claude-sonnet-5-5"
 DEFAULT_MAX_TOKENS = 4096
 _PATH = "/v1/messages"
-_ORGANIZATION = "anthropic-organization-id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,20 @@ class MessagesProcessor:
             body["system"] = system
         return body
 
+    def size(self, task: Task) -> RequestSize:
+        """How large the request will be: the characters of its texts, the bound of its answer."""
+        payload = task.payload
+        params = payload.get("params")
+        if params is not None:
+            texts = [params.get(name) for name in ("system", "messages", "tools")]
+            bound = params.get("max_tokens")
+            return RequestSize(
+                str(params.get("model", "")), characters_of(texts), bound if isinstance(bound, int) else None
+            )
+        texts = [payload["prompt"], payload.get("system") or self.settings.system]
+        model = payload.get("model") or self.settings.model or ""
+        return RequestSize(model, characters_of(texts), payload.get("max_tokens") or self.settings.max_tokens)
+
     async def _create(self, body: dict[str, Any], context: TaskContext) -> Answer:
         import httpx2
 
@@ -84,7 +98,7 @@ class MessagesProcessor:
                 response = await context.client.post(_PATH, body=body, cast_to=httpx2.Response)
         except TimeoutError:
             raise ServiceTroubleError("timeout", f"no answer within {self.settings.timeout_s:g} s") from None
-        context.observe(response.headers.get(_ORGANIZATION))
+        context.observe(response.headers)
         request_id = response.headers.get("request-id")
         try:
             message = json.loads(response.content)
@@ -116,7 +130,7 @@ class MessagesProcessor:
                 )
                 headers = stream.response.headers
                 request_id = headers.get("request-id")
-                context.observe(headers.get(_ORGANIZATION))
+                context.observe(headers)
                 async with stream:
                     if not headers.get("content-type", "").startswith("text/event-stream"):
                         raise ServiceTroubleError("garbled", "the answer is not an event stream", request_id=request_id)

@@ -132,7 +132,10 @@ class CredentialRecord:
     """What is remembered of a credential between processes and restarts, by fingerprint, never by key.
 
     Read, `requests` and `rate_limited` are sums over all processes; saved, they are added to those. Of two cooldowns
-    the later one stays.
+    the later one stays. `state`, `exhausted_until` and `last_error` are a mark, set at `updated_at`: a mark that is
+    older than the one known changes nothing of it, so a process that has not looked yet takes back nothing that was put
+    right by hand; 0 is the word of one that knows of no mark, and counts. `learned` is a JSON object of what its pool's
+    limits were found to be, "" if nothing; "" leaves what is known, anything else replaces it.
     """
 
     fingerprint: str
@@ -146,6 +149,7 @@ class CredentialRecord:
     requests: int = 0
     rate_limited: int = 0
     updated_at: float = 0.0
+    learned: str = ""
 
 
 @dataclass(frozen=True, slots=True)

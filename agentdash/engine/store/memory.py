@@ -269,6 +269,7 @@ class MemoryTaskStore:
     async def save_credentials(self, records: Sequence[CredentialRecord], active: str | None) -> None:
         for record in records:
             old = self._credentials.get(record.fingerprint, replace(record, requests=0, rate_limited=0))
+            mark = record if record.updated_at >= old.updated_at or record.updated_at == 0 else old
             self._credentials[record.fingerprint] = replace(
                 record,
                 organization=record.organization or old.organization,
@@ -276,6 +277,11 @@ class MemoryTaskStore:
                 cooldown_until=max(record.cooldown_until, old.cooldown_until),
                 requests=record.requests + old.requests,
                 rate_limited=record.rate_limited + old.rate_limited,
+                state=mark.state,
+                exhausted_until=mark.exhausted_until,
+                last_error=mark.last_error,
+                updated_at=mark.updated_at,
+                learned=record.learned or old.learned,
             )
         self._active = active if active is not None else self._active
 

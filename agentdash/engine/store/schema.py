@@ -103,7 +103,12 @@ CREATE TABLE sources (path TEXT PRIMARY KEY, stamp TEXT NOT NULL);
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
-MIGRATIONS: tuple[str, ...] = (_VERSION_1,)
+_VERSION_2 = """
+-- What was learned of the limits of the credential's pool: a JSON object, '' if nothing.
+ALTER TABLE credentials ADD COLUMN learned TEXT NOT NULL DEFAULT '';
+"""
+
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2)
 """Script N brings version N to N + 1. Never edited once released: add another."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

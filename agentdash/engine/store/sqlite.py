@@ -36,14 +36,19 @@ STATE_DIR = ".agentdash"
 DATABASE = "state.db"
 _OPEN_LIMIT_S = 5.0
 _BUSY_SLICE = "PRAGMA busy_timeout = 250"
+_MARK = ("state", "exhausted_until", "last_error", "updated_at")
+_SAVE_MARK = ", ".join(
+    f"{name} = iif(excluded.updated_at >= updated_at OR excluded.updated_at = 0, excluded.{name}, {name})"
+    for name in _MARK
+)
 _SAVE_CREDENTIAL = f"""
-INSERT INTO credentials ({", ".join(f.name for f in fields(CredentialRecord))}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO credentials ({", ".join(f.name for f in fields(CredentialRecord))})
+VALUES ({", ".join("?" for _ in fields(CredentialRecord))})
 ON CONFLICT (fingerprint) DO UPDATE SET name = excluded.name,
     organization = coalesce(excluded.organization, organization), pool = coalesce(excluded.pool, pool),
-    cooldown_until = max(cooldown_until, excluded.cooldown_until), state = excluded.state,
-    exhausted_until = excluded.exhausted_until, last_error = excluded.last_error,
+    cooldown_until = max(cooldown_until, excluded.cooldown_until), {_SAVE_MARK},
     requests = requests + excluded.requests, rate_limited = rate_limited + excluded.rate_limited,
-    updated_at = excluded.updated_at
+    learned = iif(excluded.learned = '', learned, excluded.learned)
 """
 _SAVE_PROCESS = f"""
 INSERT OR REPLACE INTO processes ({", ".join(f.name for f in fields(ProcessRecord))}) VALUES (?, ?, ?, ?, ?, ?)

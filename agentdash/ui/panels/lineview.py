@@ -85,7 +85,8 @@ class LineView(ScrollView):
         had_rows = self._total_rows > 0
         self._rows, self._first_row, self._total_rows = tuple(lines), start, total
         self._fit_height()
-        self._refresh_rows([index for index, line in zip(seen, before, strict=True) if self._handed(index) != line])
+        alike = self._painter.alike
+        self._refresh_rows([i for i, line in zip(seen, before, strict=True) if not alike(self._handed(i), line)])
         if had_rows != (total > 0):
             self.refresh()
 

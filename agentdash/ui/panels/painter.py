@@ -46,6 +46,14 @@ class Painter:
                 return column
         return None
 
+    def alike(self, line: Line | None, other: Line | None) -> bool:
+        """Whether two lines look the same: cells of columns that have no room count for nothing."""
+        if line == other:
+            return True
+        if line is None or other is None or self._width < 0 or line.marked != other.marked:
+            return False
+        return all(line.cells[column : column + 1] == other.cells[column : column + 1] for column, _ in self._placed)
+
     def row(self, index: int, line: Line | None, state: str, width: int) -> Strip:
         """One row; a dot where it is not known yet. `state` is cursor, cursor-blurred, hover or nothing."""
         self._fit_to(width)

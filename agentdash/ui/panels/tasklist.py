@@ -51,7 +51,7 @@ class Queue(LineList):
         self._asking = Asking(monotonic)
         self._query = TaskQuery()
         self._window: TaskWindow | None = None
-        self._now = 0.0
+        self._now = self._drawn_at = 0.0
         self._seen: tuple[Counts, int] | None = None
         self._failed = False
         self._cursor_row: TaskRow | None = None
@@ -90,14 +90,16 @@ class Queue(LineList):
         self._now = now
         seen = (snapshot.counts, snapshot.event_seq)
         window = self._window
-        if seen != self._seen or window is None or window.searched < 1 or self._shows_running():
+        is_outdated = seen != self._seen or window is None or window.searched < 1
+        if is_outdated or self._shows_running():
             self._seen = seen
             self._asking.stale = True
         self._waited = self._waited + 1 if window is None else 0
         if self._waited > 1:  # what stood there before stays for a moment: most answers come before it is missed
             self.empty = "Reading…"
-        is_read = self._ask()
-        if not is_read and not self._failed and self._waited != 1:  # else the answer is drawn, most often at once
+        # Where the answer will differ it is what is drawn, most often at once; else all panels draw ages in one go.
+        is_read = self._ask() and is_outdated
+        if not is_read and not self._failed and self._waited != 1:
             self._draw()
 
     def _shows_running(self) -> bool:
@@ -115,6 +117,7 @@ class Queue(LineList):
 
     def _draw(self) -> None:
         """Show the visible rows of the window, as they are now."""
+        self._drawn_at = self._now
         total = self._window.total if self._window is not None else 0
         rows = [(index, self._row_at_index(index)) for index in self._visible() if index < total]
         lines = [self._line(row) for _, row in rows if row is not None]
@@ -197,6 +200,8 @@ class Queue(LineList):
         is_first, before = self._window is None, self.found
         if not is_first and self._must_hold and self._place_of_cursor(window) is None:
             return  # the row under the cursor is far down by now: what is selected must not change under a hand
+        if window == self._window and self._drawn_at == self._now and not self._failed:
+            return  # just as it stands there
         self._window, self._failed = window, False
         for row in window.rows:
             if row.id in self._marks:

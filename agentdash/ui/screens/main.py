@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import ClassVar
 
+from rich.segment import Segment
 from textual import on
 from textual._styles_cache import StylesCache
 from textual.app import ComposeResult
@@ -74,8 +75,10 @@ class MainScreen(Screen[None]):
         queue.focus()
 
     def on_screen_resume(self) -> None:
-        """Another screen was left: Textual 8.2 keeps what up to 1,024 widgets that are gone have drawn."""
+        """Another screen was left: Textual 8.2 keeps what up to 1,024 widgets that are gone have drawn, and Rich what
+        the edges of what stood before them cut in two, up to 16,384 times."""
         StylesCache.get_inner_outer.cache_clear()
+        Segment._split_cells.cache_clear()
 
     @property
     def is_searching(self) -> bool:

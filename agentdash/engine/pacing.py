@@ -1,0 +1,284 @@
+"""When the next request of a limit pool may go: learned from what its answers say. Pure: every time is passed in."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from agentdash.engine.limitheaders import (
+    INPUT_TOKENS,
+    NOTHING_READ,
+    OUTPUT_TOKENS,
+    REQUESTS,
+    TOKENS,
+    LimitReading,
+    Standing,
+)
+from agentdash.engine.meter import Lateness, Meter
+
+FIRST_SPEED = 8.0
+"""Requests a second at which a pool begins of which nothing is known."""
+_SPEED_OF_RATE = 4.0
+_SPEED_GROWTH_PER_S = 4.0
+_FASTEST = 1e5
+_MEMORY = 0.05
+_TOKEN_UNIT = 1000.0
+"""The headers round tokens to the nearest thousand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a request will take from each limit, as estimated before it is sent. Tokens; requests are always one."""
+
+    input_tokens: float = 0.0
+    output_tokens: float = 0.0
+
+    def of(self, limit: str) -> float:
+        """In the units of a limit."""
+        if limit == REQUESTS:
+            return 1.0
+        if limit == INPUT_TOKENS:
+            return self.input_tokens
+        if limit == OUTPUT_TOKENS:
+            return self.output_tokens
+        return self.input_tokens + self.output_tokens
+
+    def towards(self, other: Cost) -> Cost:
+        """This cost as an average that has met one more."""
+        return Cost(
+            self.input_tokens + _MEMORY * (other.input_tokens - self.input_tokens),
+            self.output_tokens + _MEMORY * (other.output_tokens - self.output_tokens),
+        )
+
+
+ONE_REQUEST = Cost()
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """A request that was sent: when, at what cost, and what had been spent of each limit by then."""
+
+    sent_at: float
+    cost: Cost
+    marks: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """For each limit what had been spent with it, and what was there before it."""
+    pacer: PoolPacer | None = None
+    is_open: bool = True
+
+
+class PoolPacer:
+    """Paces the requests of one limit pool.
+
+    It is told of each request that is `sent` and of how it ended, and says when the next one may go (`next_at`).
+    Limits come from the headers; without any, from what is rejected. Bursts go out as fast as the pool has shown that
+    it takes them: the speed begins at a few a second (at four times the limit, where one is known), and quadruples each
+    second as long as nothing is rejected.
+    """
+
+    def __init__(self, now: float, lateness: Lateness | None = None) -> None:
+        self.meters: dict[str, Meter] = {REQUESTS: Meter(now, lateness=lateness)}
+        self.share = 1.0
+        self.speed = FIRST_SPEED
+        self.in_flight = 0
+        self.requests = 0
+        self.typical = ONE_REQUEST
+        self._last_sent = -math.inf
+        self._first_sent: float | None = None
+        self._refused_at = -math.inf
+
+    # -- before sending ----------------------------------------------------------------------------------------------
+    @property
+    def is_known(self) -> bool:
+        """Whether any limit is known."""
+        return any(meter.is_known for meter in self.meters.values())
+
+    def rate(self, cost: Cost = ONE_REQUEST) -> float:
+        """Requests a second that the limits allow in the long run; infinite while none is known."""
+        return min(
+            (meter.rate / amount for name, meter in self.meters.items() if (amount := cost.of(name)) > 0),
+            default=math.inf,
+        )
+
+    def room(self, now: float, cost: Cost = ONE_REQUEST) -> float:
+        """How many such requests the buckets hold now."""
+        levels = ((max(0.0, meter.level(now)), cost.of(name)) for name, meter in self.meters.items())
+        return min((level / amount for level, amount in levels if amount > 0), default=math.inf)
+
+    def typical_rate(self) -> float:
+        """Requests a second that the limits allow for requests like the last ones; infinite while none is known."""
+        return self.rate(self.typical)
+
+    def typical_room(self, now: float) -> float:
+        """How many requests like the last ones the buckets hold now."""
+        return self.room(now, self.typical)
+
+    def next_at(self, now: float, cost: Cost = ONE_REQUEST) -> float:
+        """The moment from which such a request may go: `now` or earlier if it may at once."""
+        at = self._last_sent + 1 / self.speed
+        for name, meter in self.meters.items():
+            if meter.is_known and (ready := meter.ready_at(now, cost.of(name))) > at:
+                at = ready
+        return at
+
+    def sent(self, now: float, cost: Cost = ONE_REQUEST) -> Ticket:
+        """A request goes out now."""
+        gap = now - self._last_sent
+        if gap < 2 / self.speed:  # somebody waited for the speed: only then it has been tried
+            self.speed = min(_FASTEST, self.speed * _SPEED_GROWTH_PER_S ** min(gap, 0.25))
+        self._last_sent = now
+        if self._first_sent is None:
+            self._first_sent = now
+        self.typical = cost if not self.requests else self.typical.towards(cost)
+        ticket = Ticket(now, cost, pacer=self)
+        for name, meter in self.meters.items():
+            before = meter.spend(now, cost.of(name))
+            ticket.marks[name] = (meter.spent, before)
+        self.in_flight += 1
+        self.requests += 1
+        return ticket
+
+    # -- how it ended ------------------------------------------------------------------------------------------------
+    def read(self, now: float, ticket: Ticket, reading: LimitReading) -> None:
+        """The headers of an answer, of success or of failure, as soon as they are there."""
+        for name, standing in (reading.standings or {}).items():
+            meter = self._meter(now, name)
+            since = meter.spent - ticket.marks.get(name, (0.0, 0.0))[0]
+            if ticket.pacer is not self:  # its key has joined this pool since, and nothing says when it was sent here
+                since = self.in_flight * ticket.cost.of(name)
+            was_known = meter.is_known
+            cost = ticket.cost.of(name)
+            meter.learn(now, standing.per_minute, standing.remaining, ticket.sent_at, cost, since)
+            if name == REQUESTS and not was_known:
+                self.speed = self._first_speed()
+
+    def answered(self, now: float, ticket: Ticket, *, input_tokens: float | None, output_tokens: float | None) -> None:
+        """It succeeded and used so many tokens (None: nobody says)."""
+        if not self._close(ticket) or ticket.pacer is not self:
+            return
+        cost = ticket.cost
+        used_in = cost.input_tokens if input_tokens is None else input_tokens
+        used_out = cost.output_tokens if output_tokens is None else output_tokens
+        if used_in != cost.input_tokens or used_out != cost.output_tokens:
+            used = Cost(used_in, used_out)
+            for name, meter in self.meters.items():
+                if name != REQUESTS:
+                    meter.give_back(now, cost.of(name) - used.of(name))
+                    meter.passed(cost.of(name), used.of(name))
+
+    def rejected(self, now: float, ticket: Ticket, reading: LimitReading = NOTHING_READ) -> None:
+        """It was refused with a 429: it took nothing, and a limit is smaller than was believed."""
+        if not self._close(ticket):
+            return
+        standings = reading.standings or {}
+        blamed = self._blamed(now, ticket, standings)
+        for name, meter in self.meters.items():
+            if name != blamed and ticket.pacer is self:
+                meter.give_back(now, ticket.cost.of(name))
+        meter = self.meters[blamed]
+        if ticket.sent_at <= self._refused_at:  # it was on its way when the first of them came back
+            meter.spent -= ticket.cost.of(blamed)
+            return
+        self._refused_at = now
+        if meter.is_known:
+            standing = standings.get(blamed)
+            before = ticket.marks[blamed][1] if blamed in ticket.marks and ticket.pacer is self else 0.0
+            meter.refuse(now, ticket.cost.of(blamed), before, standing.remaining if standing else None)
+        else:
+            meter.give_back(now, 1.0)
+            meter.guess(now, now - (self._first_sent if self._first_sent is not None else now), self.speed)
+        self.speed = self._first_speed()
+
+    def failed(self, now: float, ticket: Ticket) -> None:
+        """It failed in another way: what it took stays taken."""
+        self._close(ticket)
+
+    def unsent(self, now: float, ticket: Ticket) -> None:
+        """It did not go out after all."""
+        if self._close(ticket) and ticket.pacer is self:
+            for name, meter in self.meters.items():
+                meter.give_back(now, ticket.cost.of(name))
+
+    def learned(self, now: float) -> dict[str, dict[str, float | str]]:
+        """What is known of each limit, as plain data: how much a minute, the bucket's size, what may be in it now."""
+        return {
+            name: {
+                "per_minute": round(60 * meter.rate / meter.share, 3),
+                "burst": round(meter.size / meter.share, 3),
+                "level": round(meter.level(now) / meter.share, 3),
+                "state": "measured" if meter.limit is None else "advertised",
+            }
+            for name, meter in self.meters.items()
+            if meter.is_known and meter.size < math.inf
+        }
+
+    def recall(self, now: float, learned: Mapping[str, Mapping[str, float | str]], age_s: float) -> None:
+        """Begin with what `learned` said `age_s` seconds ago. Raises `ValueError`, `KeyError` or `TypeError`."""
+        for name, known in learned.items():
+            if name in (REQUESTS, INPUT_TOKENS, OUTPUT_TOKENS, TOKENS):
+                numbers = (float(known["per_minute"]), float(known["burst"]), float(known["level"]))
+                self._meter(now, name).recall(now, *numbers, age_s, is_advertised=known.get("state") == "advertised")
+        self.speed = self._first_speed()
+
+    def moved(self) -> PoolPacer:
+        """This pacer as the beginning of another pool's: the requests on their way stay with the old one."""
+        self.meters = {name: copy.copy(meter) for name, meter in self.meters.items()}
+        self.in_flight = 0
+        return self
+
+    def set_share(self, now: float, share: float) -> None:
+        """So large a part of the limits is this process's: others at work on the project have the rest."""
+        self.share = share
+        for meter in self.meters.values():
+            meter.set_share(now, share)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+    def _first_speed(self) -> float:
+        rate = self.meters[REQUESTS].rate
+        return max(FIRST_SPEED, _SPEED_OF_RATE * rate) if rate < math.inf else FIRST_SPEED
+
+    def _meter(self, now: float, name: str) -> Meter:
+        meter = self.meters.get(name)
+        if meter is None:
+            meter = self.meters[name] = Meter(now, unit=_TOKEN_UNIT)
+            meter.set_share(now, self.share)
+        return meter
+
+    def _close(self, ticket: Ticket) -> bool:
+        was_open, ticket.is_open = ticket.is_open, False
+        if ticket.pacer is not None:
+            ticket.pacer.in_flight -= was_open
+        return was_open
+
+    def _blamed(self, now: float, ticket: Ticket, standings: Mapping[str, Standing]) -> str:
+        """The limit that was met: the one of which least is left, as the answer tells or else as the mirrors do.
+
+        An answer that tells of enough for two such requests does not tell which limit it was.
+        """
+        told = {
+            name: standing.remaining / max(1.0, ticket.cost.of(name))
+            for name, standing in standings.items()
+            if standing.remaining is not None and name in self.meters
+        }
+        if told and min(told.values()) < 2:
+            return min(told, key=lambda name: told[name])
+        known = [name for name, meter in self.meters.items() if meter.is_known and ticket.cost.of(name) > 0]
+        if not known:
+            return REQUESTS
+        return min(known, key=lambda name: self.meters[name].level(now) / max(1.0, ticket.cost.of(name)))
+
+
+def time_for(requests: float, flows: Sequence[tuple[float, float, float]]) -> float:
+    """Seconds until so many requests can have gone out; infinite if never.
+
+    `flows`: for each pool in how many seconds it may begin, how many may go at once, and how many a second.
+    """
+    at, room, rate = 0.0, 0.0, 0.0
+    for begins, more_room, more_rate in sorted(flows):
+        room_then = room + rate * (begins - at)
+        if room_then >= requests:
+            break
+        at, room, rate = begins, room_then + more_room, rate + more_rate
+    missing = requests - room
+    return at if missing <= 0 else at + missing / rate if rate > 0 else math.inf
