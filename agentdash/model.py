@@ -264,7 +264,8 @@ class Snapshot:
 
 class TaskSort(StrEnum):
     """What a list of tasks is ordered by. `ORDER` is the queue's own: by priority, then age, where tasks are pending,
-    and the order of the file elsewhere. `RECENT` is what was claimed or finished last, `TRIES` what was tried most."""
+    and the order of the file elsewhere. `RECENT` is what runs, the longest first, then what was finished last;
+    `TRIES` what was tried most."""
 
     ORDER = "order"
     RECENT = "recent"

@@ -33,6 +33,7 @@ FORCE_AFTER_S = 2.0
 _FINISHED = "finished"
 _LEAST_COMMON = 8
 _NOT_IN_PALETTE = frozenset({"interrupt_key", "quit_key", "next_panel", "panel_before"})
+_RUN_ACTIONS = frozenset({"pause", "interrupt", "workers", "requeue_failed", "groups", "rotate", "undo", "log", "help"})
 
 
 class DashboardApp(RedactedCrash, App[None]):
@@ -156,6 +157,8 @@ class DashboardApp(RedactedCrash, App[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """None dims a key that would do nothing."""
+        if action in _RUN_ACTIONS and getattr(self.screen, "HIDES_APP_KEYS", False):
+            return False  # what it does could not be seen behind the help
         if action in ("pause", "interrupt", "workers", "requeue_failed", "groups", "rotate", "undo"):
             return True if action in self._available else None
         return True
@@ -217,6 +220,7 @@ class DashboardApp(RedactedCrash, App[None]):
 
     def action_quit_run(self) -> None:
         """Drain; once more: stop at once."""
+        self.clear_notifications()  # what the banner says now matters more than what was told before
         shown = self._engine.snapshot()
         if shown.status != "draining":
             self.left_at = shown
@@ -270,13 +274,18 @@ class DashboardApp(RedactedCrash, App[None]):
         for active in screen.active_bindings.values():
             binding, owner = active.binding, active.node
             name = binding.id or binding.action
-            if not active.enabled or name in offered or name in _NOT_IN_PALETTE:
-                continue
+            if not active.enabled or name in offered or name in _NOT_IN_PALETTE or binding.action == "back":
+                continue  # going back is Escape, in the palette as anywhere; some keys mean it under another's name
             if not binding.tooltip and name not in PALETTE_TITLES:
                 continue  # moving about in a list
             offered.add(name)
             title = PALETTE_TITLES.get(name) or (binding.tooltip if name.startswith("tab_") else binding.description)
-            yield SystemCommand(title, binding.tooltip or title, self._runner(owner, binding.action))
+            yield SystemCommand(title, self._explained(binding, title), self._runner(owner, binding.action))
+
+    def _explained(self, binding: Binding, title: str) -> str:
+        """The second line of a command: its key, so that it is learned, and what it does in other words."""
+        key, does = self._shown(binding), binding.tooltip
+        return f"{key} · {does[0].lower()}{does[1:]}" if does and does != title else key
 
     def _runner(self, owner: DOMNode, action: str) -> Callable[[], Awaitable[None]]:
         async def run_it() -> None:

@@ -21,8 +21,8 @@ def _key(keys: str, action: str, name: str, tooltip: str, *, id: str | None = No
 APP_BINDINGS: Final = (
     _key("p", "pause", "Pause", "Take no new tasks, or take them again; what runs goes on", show=True),
     _key("P", "interrupt", "Pause and interrupt", "Pause, and put the running tasks back into the queue"),
-    _key("R", "requeue_failed", "All failed", "Put every failed task back into the queue", show=True),
-    _key("K", "rotate", "Rotate", "Make the next key the active one, from the next request on", show=True),
+    _key("R", "requeue_failed", "Requeue failed", "Put every failed task back into the queue", show=True),
+    _key("K", "rotate", "Next key", "Make the next key the active one, from the next request on", show=True),
     _key("plus,equals_sign", "workers(1)", "Worker more", "One worker more", id="more_workers", display="+"),
     _key("minus", "workers(-1)", "Worker fewer", "One worker fewer", id="fewer_workers", display="-"),
     _key("u", "undo", "Undo", "Take the last requeue or cancel back (for ten seconds)", show=True),
@@ -66,7 +66,7 @@ PALETTE_TITLES: Final = {
     "requeue_failed": "Requeue all failed tasks",
     "requeue": "Requeue the selected tasks",
     "cancel": "Cancel the selected tasks",
-    "rotate": "Rotate to the next key",
+    "rotate": "Next key: make it the active one",
     "more_workers": "Worker more (add one)",
     "fewer_workers": "Worker fewer (remove one)",
     "revive": "Revive parked workers",
@@ -87,9 +87,10 @@ PALETTE_TITLES: Final = {
 """What the palette calls actions whose name in the key bar is too short to stand alone."""
 
 SHOWN_ORDER: Final = (
-    "requeue", "requeue_failed", "cancel", "filter", "rotate", "groups", "undo",
+    "filter", "requeue", "cancel", "groups", "requeue_failed", "rotate", "undo",
 )  # fmt: skip
-"""The order of the key bar between `pause` at its beginning and `help` and `quit_run` at its end."""
+"""The order of the key bar between `pause` at its beginning and `help` and `quit_run` at its end. It is its rank, too:
+where it is narrow, the last ones are left out."""
 
 
 def check_keymap(keys: Mapping[str, str], together: Sequence[Sequence[Binding]]) -> dict[str, str]:

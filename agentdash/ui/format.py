@@ -34,7 +34,7 @@ _LONGEST_S: Final = 1e9
 _OTHER: Final = Look("·")
 _RUN: Final = {
     "starting": Look("◌", "accent"),
-    "running": Look("●", "good"),
+    "running": Look("●", "accent"),
     "paused": Look("‖", "warn"),
     "draining": Look("▽", "warn"),
     "stalled": Look("✖", "bad"),
@@ -44,7 +44,7 @@ RUN_FAILED: Final = Look("✖", "bad")
 """A run that has finished, but not with every task."""
 
 _WORKER: Final = {
-    "running": Look("●", "good"),
+    "running": Look("●", "accent"),
     "idle": Look("○", "dim"),
     "waiting": Look("◌", "dim"),
     "paused": Look("‖", "dim"),
@@ -95,6 +95,11 @@ def worker_look(state: str) -> Look:
 def task_look(state: str) -> Look:
     """How the state of a task is shown."""
     return _TASK.get(state, _OTHER)
+
+
+def task_word(state: str) -> str:
+    """What the state of a task is called: one word for it on every screen."""
+    return "done" if state == "succeeded" else state
 
 
 def credential_look(state: str) -> Look:
@@ -221,16 +226,6 @@ def short_worker(worker: str | None) -> str:
     return f"w{number}" if head == "worker" and number.isdecimal() else worker
 
 
-def letters(index: int) -> str:
-    """A, B, … Z, AA, AB, …: names for things whose own are long."""
-    name = ""
-    index += 1
-    while index:
-        index, digit = divmod(index - 1, 26)
-        name = chr(ord("A") + digit) + name
-    return name
-
-
 # -- drawings --------------------------------------------------------------------------------------------------------
 _HEIGHTS: Final = "▂▃▅▆▇"
 
@@ -258,7 +253,7 @@ def bar(cells: int, total: int, *, good: int = 0, bad: int = 0, gone: int = 0) -
         Piece("━" * (whole - failed - cancelled), "good"),
         Piece("╌" * cancelled, "dim"),
         Piece("╍" * failed, "bad"),
-        Piece("╾" * half, "bad" if failed else "good"),
+        Piece("╾" * half, "bad" if failed and not good else "good"),
         Piece("─" * (cells - whole - half), "dim"),
     )
     return [piece for piece in pieces if piece.text]

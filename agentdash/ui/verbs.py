@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _NAME_CELLS = 40
+_LABEL_CELLS = 22
 _NOTICE_CELLS = 300
 _ERROR_CELLS = 180
 
@@ -47,10 +48,13 @@ class Verbs:
             self.tell(shorten(clean(said), _NOTICE_CELLS), severity="error")
             return None
 
-    def _ask(self, question: str, detail: str, label: str, decided: ScreenResultCallbackType[bool]) -> None:
+    def _ask(
+        self, question: str, detail: str, label: str, decided: ScreenResultCallbackType[bool], *, no: str = "Cancel"
+    ) -> None:
         from agentdash.ui.screens.confirm import ConfirmDialog
 
-        _ = self._app.push_screen(ConfirmDialog(question, detail=detail, confirm_label=label), decided)
+        dialog = ConfirmDialog(question, detail=detail, confirm_label=label, refuse_label=no)
+        _ = self._app.push_screen(dialog, decided)
 
     # -- the run -----------------------------------------------------------------------------------------------------
     def pause_or_resume(self, snapshot: Snapshot) -> None:
@@ -167,11 +171,13 @@ class Verbs:
                 then()
                 self.tell(_cancelled(*done))
 
+        what = shorten(clean(ids[0]), _LABEL_CELLS) if len(ids) == 1 else _tasks(len(ids))
         self._ask(
             f"Cancel {_named(ids) if len(ids) == 1 else _tasks(len(ids))}?",
             "Running ones are stopped; finished ones stay as they are. u takes it back for ten seconds.",
-            "Cancel tasks" if len(ids) > 1 else "Cancel task",
+            f"Stop {what}",  # neither button says cancel: that would be a no to some and a yes to others
             decided,
+            no="Keep it" if len(ids) == 1 else "Keep them",
         )
 
     async def undo(self) -> None:

@@ -112,7 +112,7 @@ def test_what_is_typed_at_once_is_text_and_no_commands(held: PtyTerminal) -> Non
 def test_quitting_drains_and_can_be_taken_back(held: PtyTerminal, place: Path) -> None:
     held.send("q")
     held.wait_for("DRAINING")
-    held.wait_for("Esc goes on")
+    held.wait_for("Esc stays")
     held.send("\x1b")
     held.wait_for("RUNNING")
     held.send("q")

@@ -139,6 +139,13 @@ def tries(record: TaskRecord) -> int:
     return record.attempts + record.service_failures + record.crashes
 
 
+def recent(record: TaskRecord) -> tuple[int, float, int]:
+    """What runs, the longest first, then what was finished, the last first, then what has no time."""
+    if record.state is TaskState.RUNNING:
+        return (0, record.claimed_at or 0, record.seq)
+    return (1, -record.finished_at, record.seq) if record.finished_at is not None else (2, 0, record.seq)
+
+
 def listed(store: SqliteTaskStore, query: TaskQuery) -> list[TaskRecord]:
     found = [r for r in store.tasks([query.state] if query.state else []) if matches(store, r, query.text)]
     if query.sort is TaskSort.ID:
@@ -146,7 +153,7 @@ def listed(store: SqliteTaskStore, query: TaskQuery) -> list[TaskRecord]:
     elif query.sort is TaskSort.TRIES:
         found.sort(key=lambda r: (-tries(r), r.seq))
     elif query.sort is TaskSort.RECENT:
-        found.sort(key=lambda r: (since(r) is None, -(since(r) or 0), r.seq))
+        found.sort(key=recent)
     elif query.state is TaskState.PENDING:
         found.sort(key=lambda r: (-r.priority, r.seq))
     elif query.state is TaskState.RUNNING:
@@ -220,7 +227,7 @@ async def test_long_lists_are_the_same_before_and_after_they_are_sorted(
 async def test_by_time_those_without_one_come_last(
     sqlite: SqliteTaskStore, state: TaskState | None, descending: bool
 ) -> None:
-    """Both kinds are in one window: pending tasks have no time, running ones that of their claim."""
+    """Both kinds are in one window: pending tasks have no time, running ones stand before all."""
     states = [TaskState.PENDING, TaskState.SUCCEEDED, TaskState.RUNNING, TaskState.FAILED, TaskState.SUCCEEDED] * 4
     times = [n * 7 % 11 for n in range(len(states))]
     await make(

@@ -134,6 +134,12 @@ def matches(task: FakeTask, query: TaskQuery) -> bool:
     return query.text.lower() in "\n".join((task.id, task.prompt, error, task.worker or "")).lower()
 
 
+def _recent(task: FakeTask) -> tuple[Any, ...]:
+    if task.state is TaskState.RUNNING:
+        return (0, task.claimed_at or 0.0, task.seq)
+    return (1, -(task.since or 0.0), task.seq)
+
+
 def sort_key(query: TaskQuery) -> Callable[[FakeTask], tuple[Any, ...]]:
     """The engine's orders: what is most wanted stands first."""
     if query.sort is TaskSort.ID:
@@ -141,7 +147,7 @@ def sort_key(query: TaskQuery) -> Callable[[FakeTask], tuple[Any, ...]]:
     if query.sort is TaskSort.TRIES:
         return lambda task: (-task.attempts - task.service_failures, task.seq)
     if query.sort is TaskSort.RECENT and query.state is not TaskState.PENDING:
-        return lambda task: (-(task.since or 0.0), task.seq)
+        return _recent
     if query.sort is TaskSort.ORDER and query.state is TaskState.PENDING:
         return lambda task: (-task.priority, task.seq)
     if query.sort is TaskSort.ORDER and query.state is TaskState.RUNNING:

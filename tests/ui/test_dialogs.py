@@ -177,7 +177,8 @@ async def test_help_shows_every_key_it_was_handed_and_those_of_the_other_screens
             for keys, does in pairs:
                 assert keys in shown
                 assert all(word in shown for word in does.split())
-        for text in ("A task", "Save prompt and answer", "Failed tasks by error", "The log", "✖ failed", "‖ paused"):
+        for text in ("A task", "Save prompt and answer", "Failed tasks by error", "The log", "✖ failed", "‖ paused",
+                     "Show the tasks of this group", "whole of a long line", "✔ done", "Columns", "beat"):  # fmt: skip
             assert text in shown
 
 

@@ -183,12 +183,6 @@ def test_names() -> None:
         "–",
         "–",
     ]
-    assert [fmt.letters(index) for index in (0, 25, 26, 701, 702)] == ["A", "Z", "AA", "ZZ", "AAA"]
-
-
-@given(st.integers(0, 10_000), st.integers(0, 10_000))
-def test_no_two_organisations_share_their_letters(one: int, other: int) -> None:
-    assert (fmt.letters(one) == fmt.letters(other)) == (one == other)
 
 
 def test_every_state_has_its_own_glyph() -> None:
@@ -204,6 +198,8 @@ def test_every_state_has_its_own_glyph() -> None:
         assert len(set(glyphs)) == len(states)
         assert all(cell_len(glyph) == 1 for glyph in glyphs)
         assert look("never heard of").glyph == "·"
+    assert fmt.run_look("running") == fmt.worker_look("running") == fmt.task_look("running")
+    assert [fmt.task_word(state) for state in TaskState] == ["pending", "running", "done", "failed", "cancelled"]
     assert fmt.event_look("limited").style == "warn"
     assert fmt.event_look("parked").style == "bad"
     assert fmt.event_look("rotated").style == "accent"
@@ -231,6 +227,9 @@ def test_bars() -> None:
     assert _bar(10, 1000, 0, 1) == "╍─────────"
     assert _bar(10, 100, 40, 20, 20) == "━━━━╌╌╍╍──"
     assert _bar(0, 100, 50) == ""
+    of_half = [(piece.text, piece.style) for piece in fmt.bar(100, 325, good=3, bad=9)]
+    assert of_half == [("━", "good"), ("╍╍", "bad"), ("╾", "good"), ("─" * 96, "dim")]
+    assert [piece.style for piece in fmt.bar(10, 100, bad=15)] == ["bad", "bad", "dim"]
     assert [piece.style for piece in fmt.bar(10, 100, good=40, bad=20)] == ["good", "bad", "dim"]
 
 

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from textual.geometry import Region
 
 from agentdash.model import Counts, Snapshot, UndoView
-from agentdash.ui.panels.header import RunHeader, header_lines
+from agentdash.ui.panels.header import RunHeader, header_lines, run_line
 from tests.ui.moments import HOSTILE, MONOTONIC, NOW, Stage, moment, regions_drawn
 from tests.ui.screen_text import screen_lines, screen_text
 
@@ -38,7 +38,7 @@ DRAINING = moment(status="draining", drain_until=NOW + 42, counts=MILLION, **WAI
 
 @pytest.mark.parametrize("snapshot", [moment(), DRAINING, moment(project="", history=(), workers=())])
 def test_the_header_fits_and_cuts_no_figure(snapshot: Snapshot) -> None:
-    whole = {word for line in header(snapshot, 220) for word in line.split()} | {"876k/1.0M"}
+    whole = {word for line in header(snapshot, 220) for word in line.split()} | {"876k/1.0M", "✖4", "✖6.5k"}
     for width in range(3, 221):
         lines = header(snapshot, width)
         assert len(lines) == (2 if width >= 100 or width < 70 else 3)
@@ -48,25 +48,86 @@ def test_the_header_fits_and_cuts_no_figure(snapshot: Snapshot) -> None:
 
 
 def test_the_header_at_its_widths() -> None:
-    bar = "━━━━━━━━━━━━━━━━━━━━━━╍────────────────"
-    spark = "▇▇▁▂▃▃▅▆▆▇▇▁▂▃▃▅▆▆▇▇▁▂▃▃▅▆▆▇▇▁▂▃▃▅▆"
+    bar = "━━━━━━━━━━━━━━╍╾──────────"
     assert header(moment(), 120) == [
-        f" agentdash · reports-2026-11  ● RUNNING  {bar}  1,204/2,000   60 %   79.6/s  ETA 0:10",
-        f" tokens 1.2M in 310k out  $4.18  429s 7  retries 31  rec 2  rot 1  {spark}    64 of 64 busy",
+        f" agentdash · reports-2026-11  ● RUNNING  {bar}  ✖ 4 failed  1,204/2,000   60 %   79.6/s  ETA 0:10 ",
+        f" $4.18    429s 7     retries 31    tokens 1.2M in 310k out  ▇▁▂▃▃▅▆{'64 of 64 busy':>52}",
     ]
     assert header(moment(**WAITS), 80) == [
-        " agentdash · reports-2026-11                       ● RUNNING   79.6/s  ETA 0:10",
-        " ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━╍╾───────────────────────  1,204/2,000   60 %",
-        " $4.18  429s 7  retries 31  ▇▇▁▂▃▃▅▆    waiting: org A and org B cool down 0:41",
+        " agentdash · reports-2026-11                      ● RUNNING   79.6/s  ETA 0:10 ",
+        " ━━━━━━━━━━━━━━━━━━━━━━━━━━╍╾──────────────────  ✖ 4 failed  1,204/2,000   60 %",
+        " $4.18    429s 7     retries 31         waiting: org A and org B cool down 0:41",
     ]
     assert header(moment(**WAITS), 60) == [
-        " ● RUNNING ━━━━━━╍╾───── 1,204/2,000  60 %  79.6/s ETA 0:10",
-        " $4.18 429s 7       waiting: org A and org B cool down 0:41",
+        " ● RUNNING ━━━━╍──── ✖4 1,204/2,000  60 %  79.6/s ETA 0:10 ",
+        " $4.18   429s 7     waiting: org A and org B cool down 0:41",
     ]
     assert header(moment(**WAITS), 40) == [
-        " ● RUNNING 1,204/2,000  79.6/s ETA 0:10",
-        " $4.18  waiting: org A and org B … 0:41",
+        " ● RUNNING ✖4 1,204/2,000 ETA 0:10 ",
+        " $4.18    waiting: org A and org … 0:41",
     ]
+
+
+WIDTHS = (60, 80, 100, 120, 150, 200)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_figure_moves_when_one_grows_or_a_reason_comes(width: int) -> None:
+    totals = moment().totals
+    grown = replace(totals, rate_limited=214, retries=999, cost_usd=412.5, input_tokens=31, output_tokens=999_000_000)
+    waits = "rate limit: every limit pool cools, and a reason that is as long as no line is, for ever and ever and ever"
+    moments = (
+        moment(), moment(totals=grown), moment(**WAITS), moment(waiting_for=waits), moment(waiting_for="paused"),
+        moment(undo=UndoView("412 requeued", NOW + 7)), moment(done_at=NOW + 3000), moment(done_at=None),
+    )  # fmt: skip
+    names = ("429s", "retries", "tokens", " in ", " out", "recoveries", "/2,000", "ETA", "✖")
+    places = {tuple("\n".join(header(each, width)).find(name) for name in names) for each in moments}
+    assert len(places) == 1
+
+
+def test_where_it_is_roomy_the_counts_of_the_sketch_are_there() -> None:
+    for width in range(100, 221):
+        used = header(moment(**WAITS), width)[1]
+        assert all(name in used for name in ("$4.18", "429s 7", "retries 31", "tokens 1.2M in 310k out"))
+    assert (
+        "waiting: rate limit: every limit pool cools 0:41"
+        in header(moment(waiting_for="rate limit: every limit pool cools", waiting_until=NOW + 41), 120)[1]
+    )
+
+
+def test_what_has_never_happened_takes_no_room() -> None:
+    assert "recoveries 2     rotations 1 " in header(moment(), 180)[1]
+    none = header(moment(totals=replace(moment().totals, recoveries=0, rotations=0)), 180)[1]
+    assert "recoveries" not in none
+    assert "rotations" not in none
+
+
+def test_failed_tasks_are_counted_at_every_width_unless_there_are_none() -> None:
+    for width in range(40, 221):
+        text = "\n".join(header(moment(), width))
+        assert ("✖ 4 failed" if width >= 70 else "✖4") in text
+        assert "✖" not in "\n".join(header(moment(counts=Counts(732, 64, 1200, 0, 0)), width))
+    assert "\n".join(header(moment(status="finished"), 120)).count("4 failed") == 1
+
+
+@pytest.mark.parametrize(("status", "running", "speed"), [
+    ("paused", 0, "0/s"), ("stalled", 0, "0/s"), ("paused", 3, "79.6/s"), ("running", 0, "79.6/s"),
+])  # fmt: skip
+def test_a_run_that_stands_has_no_speed(status: str, running: int, speed: str) -> None:
+    assert f"  {speed}  ETA" in header(moment(status=status, counts=Counts(732, running, 1200)), 120)[0]
+
+
+def line(snapshot: Snapshot, width: int) -> str:
+    """The run in one line."""
+    return "".join(piece.text for piece in run_line(snapshot, NOW, width))
+
+
+def test_one_line_of_the_run_for_the_other_screens() -> None:
+    assert line(moment(), 80) == " reports-2026-11  ● RUNNING  ━━━━━━╍╾─────  ✖4  1,204/2,000   79.6/s  ETA 0:10 "
+    for width in range(70, 221):
+        text = line(moment(), width)
+        assert cell_len(text) <= width
+        assert all(part in text for part in ("● RUNNING", "✖4", "1,204/2,000", "79.6/s", "ETA 0:10"))
 
 
 def test_the_header_in_other_states() -> None:

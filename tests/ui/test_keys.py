@@ -13,6 +13,7 @@ from textual.widget import Widget
 from agentdash.errors import StoreError, UsageError
 from agentdash.model import TaskState
 from agentdash.ui.app import DashboardApp
+from agentdash.ui.panels.asking import HOLD_S
 from agentdash.ui.panels.credentials import Credentials
 from agentdash.ui.panels.locks import Locks
 from agentdash.ui.panels.queue import Queue
@@ -274,7 +275,8 @@ async def test_q_drains_escape_takes_it_back_and_a_second_q_stops_at_once(run: F
         await pilot.press("q")
         assert run.called("drain")
         assert "DRAINING" in screen_lines(app)[0]
-        assert "Esc goes on" in screen_text(app)
+        assert "Leaving when " in screen_text(app)
+        assert "Esc stays · q leaves now" in screen_text(app)
         await pilot.press("escape")
         app.tick()
         await pilot.pause()
@@ -336,7 +338,7 @@ async def test_narrow_terminals_show_one_panel_at_a_time(run: FakeRun) -> None:
 async def test_the_palette_has_every_action(run: FakeRun) -> None:
     async with opened(run) as (app, _):
         titles = {command.title for command in app.get_system_commands(app.screen)}
-        for name in ("Pause or", "Pause and interrupt", "Requeue all failed", "Rotate", "Worker more", "Worker fewer",
+        for name in ("Pause or", "Pause and interrupt", "Requeue all failed", "Next key", "Worker more", "Worker fewer",
                      "Errors", "Log", "Help", "Quit", "Filter", "Revive", "Clean locks", "Zoom", "Theme", "Mark",
                      "Sort", "Open the task"):  # fmt: skip
             assert any(title.startswith(name) for title in titles), name
@@ -402,15 +404,18 @@ async def test_enter_on_a_worker_opens_its_task(run: FakeRun) -> None:
 async def test_a_row_that_was_gone_to_stays_where_it_is_while_newer_ones_come(run: FakeRun) -> None:
     async with opened(run) as (app, pilot):
         queue = queue_of(app)
-        await pilot.press("j", "j", "j")
-        chosen, place = queue.selected_ids(), queue.cursor - queue.top_row
-        for name in [task.id for task in run.tasks.values() if task.state is TaskState.RUNNING][:5]:
-            run.clock.advance(1.0)
-            run.finish(name)
+        running = [task for task in run.tasks.values() if task.state is TaskState.RUNNING]
+        await pilot.press(*"j" * (len(running) + 3))  # to one that has ended: those that run stand first
+        chosen, place, before = queue.selected_ids(), queue.cursor - queue.top_row, queue.cursor
+        pending = [task for task in run.tasks.values() if task.state is TaskState.PENDING]
+        for ended, begun in zip(running[:5], pending, strict=False):
+            run.clock.advance(HOLD_S)
+            run.finish(ended.id)
+            begun.state, begun.worker, begun.claimed_at = TaskState.RUNNING, "worker-1", run.clock.now()
             await settled(app, pilot)
             await until(pilot, lambda: queue.selected_ids() == chosen)
+        assert queue.cursor == before + 5
         assert queue.cursor - queue.top_row == place
-        assert queue.cursor > 3
 
 
 def test_an_unknown_theme_is_refused(run: FakeRun) -> None:

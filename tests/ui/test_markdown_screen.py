@@ -127,7 +127,7 @@ async def test_markdown_on_demand_without_links() -> None:
     run.finish("t1", ANSWER)
     app = Shown(run)
     async with app.run_test(size=(80, 24)) as pilot:
-        await settled(pilot, "✔ succeeded")
+        await settled(pilot, "✔ done")
         await pilot.press("m")
         text = await settled(pilot, "Findings")
         assert isinstance(app.screen, MarkdownScreen)
@@ -153,7 +153,7 @@ async def test_hostile_markdown_is_only_text(answer: str) -> None:
     run = a_run(TaskState.RUNNING)
     run.finish("t1", answer)
     async with Shown(run).run_test(size=(80, 24)) as pilot:
-        await settled(pilot, "✔ succeeded")
+        await settled(pilot, "✔ done")
         await pilot.press("m")
         text = await laid(pilot)
         assert text.row_count
@@ -192,7 +192,7 @@ async def test_too_many_rows_are_cut_and_said(monkeypatch: pytest.MonkeyPatch) -
     run = a_run(TaskState.RUNNING)
     run.finish("t1", "- a\n" * 1000)
     async with Shown(run).run_test(size=(80, 24)) as pilot:
-        await settled(pilot, "✔ succeeded")
+        await settled(pilot, "✔ done")
         await pilot.press("m")
         text = await laid(pilot)
         assert text.row_count == 100 < MOST_ROWS

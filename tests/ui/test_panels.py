@@ -19,7 +19,7 @@ from agentdash.ui.panels.lines import Line, LineList
 from agentdash.ui.panels.locks import Locks
 from agentdash.ui.panels.workers import Workers
 from tests.ui.moments import HOSTILE, KEYS, LOCKS, MONOTONIC, NOW, WORKERS, Stage, moment, regions_drawn, shown
-from tests.ui.screen_text import screen_lines, screen_text, widget_lines, widget_text
+from tests.ui.screen_text import screen_text, widget_lines, widget_text
 
 
 def key_of(panel: LineList) -> object:
@@ -61,6 +61,8 @@ async def test_long_ids_are_whole_before_errors_are_at_80_cells() -> None:
 )
 async def test_no_workers_say_whether_some_will_come(status: str, words: str) -> None:
     none = moment(status=status, workers=())
+    lines = await shown(Workers(id="panel"), "update", none, NOW, MONOTONIC)
+    assert ("+ - change" in lines[-1]) == (status != "finished")  # there is nothing to change then
     assert words in "\n".join(await shown(Workers(id="panel"), "update", none, NOW, MONOTONIC))
 
 
@@ -98,11 +100,11 @@ async def test_keys_show_what_they_share_and_how_long_they_cool() -> None:
     keys = (*KEYS[:3], replace(KEYS[3], hint="…"))  # too short for an end of it to be shown
     assert await shown(panel, "update", moment(credentials=keys), NOW, size=(46, 7)) == [
         "╭─ Credentials 4 keys · 3 limits ────────────╮",
-        "│    key   end   org state          sent 429s│",
-        "│▸ ★ key-1 …7Qx2 A   ● ready        1.8k    2│",
-        "│    key-2 …9fKe A   ● same limit     20    0│",
-        "│    key-3 …m1Aa B   ◐ cools 0:41      7    7│",
-        "│    key-4 –     –   ✖ 401 invalid     1    0│",
+        "│    key   org      state           sent 429s│",
+        "│▸ ★ key-1 org-aaaa ● ready         1.8k    2│",
+        "│    key-2 org-aaaa ● ready           20    0│",
+        "│    key-3 org-bbbb ◐ cools 0:41       7    7│",
+        "│    key-4 –        ✖ 401 invalid      1    0│",
         "╰───────── Enter makes a key the active one ─╯",
     ]
 
@@ -110,7 +112,7 @@ async def test_keys_show_what_they_share_and_how_long_they_cool() -> None:
 @pytest.mark.parametrize(
     ("keys", "remark"),
     [
-        (KEYS[:2], "2 keys, 1 organisation: rotating adds no capacity"),
+        (KEYS[:2], "2 keys, 1 organization: rotating adds no capacity"),
         (
             tuple(replace(key, organization=None, pool="group team") for key in KEYS[:3]),
             "3 keys, 1 limit: rotating adds no",
@@ -126,7 +128,7 @@ async def test_keys_with_one_limit_say_that_rotating_is_no_use(keys: tuple[Crede
 
 async def test_the_remark_on_keys_is_whole_in_a_narrow_panel() -> None:
     lines = await shown(Credentials(id="panel"), "update", moment(credentials=KEYS[:2]), NOW, size=(46, 8))
-    assert " 1 organisation: rotating adds no capacity " in lines[-1] or " rotating adds no capacity " in lines[-1]
+    assert " 1 organization: rotating adds no capacity " in lines[-1] or " rotating adds no capacity " in lines[-1]
     assert "…" not in lines[-1]
 
 
@@ -158,22 +160,42 @@ async def test_enter_on_a_key_chooses_it() -> None:
         assert app.chosen == ["key-3"]
 
 
-async def test_an_organisation_keeps_its_letter() -> None:
+LONG = "325129b5-0c4e-4f0a-9d0e-6f1f3d2a7b11"
+
+
+@pytest.mark.parametrize("width", [46, 80, 120])
+async def test_an_organization_is_called_by_its_first_letters_at_every_width(width: int) -> None:
+    keys = tuple(replace(key, organization=LONG) for key in KEYS)
+    lines = await shown(Credentials(id="panel"), "update", moment(credentials=keys), NOW, size=(width, 9))
+    assert (" organization " if width == 120 else " org ") in lines[1]
+    assert all(" 325129b5 " in line for line in lines[2:6])
+    assert LONG[:9] not in "\n".join(lines)
+
+
+async def test_ends_of_keys_have_a_column_only_if_a_key_shows_one() -> None:
+    hidden = tuple(replace(key, hint="…") for key in KEYS)
+    for keys, there in ((KEYS, True), (hidden, False), ((KEYS[0], *hidden[1:]), True)):
+        lines = await shown(Credentials(id="panel"), "update", moment(credentials=keys), NOW, size=(70, 9))
+        assert (" key end " in lines[1]) == there
+
+
+async def test_a_state_that_comes_from_a_limit_told_above_is_dim() -> None:
+    keys = (*KEYS[:3], replace(KEYS[2], name="key-9"), KEYS[3])
     panel = Credentials(id="panel")
     async with Stage(panel).run_test(size=(46, 9)) as pilot:
-        unknown = tuple(replace(key, organization=None) for key in KEYS)
-        for keys in ((*unknown[:2], KEYS[2]), KEYS):
-            panel.update(moment(credentials=keys), NOW)
-            await pilot.pause()
-        lines = screen_lines(pilot.app)
-        assert " key-1 …7Qx2 B " in lines[2]
-        assert " key-3 …m1Aa A " in lines[4]
+        panel.update(moment(credentials=keys), NOW)
+        await pilot.pause()
+        cells = [line.cells[4] for line in panel._rows]
+    assert [(cell.text, cell.style) for cell in cells] == [
+        ("● ready", "good"), ("● ready", "dim"), ("◐ cools 0:41", "warn"), ("◐ cools 0:41", "dim"),
+        ("✖ 401 invalid", "bad"),
+    ]  # fmt: skip
 
 
 async def test_locks_put_first_what_asks_for_a_look() -> None:
     assert await shown(Locks(id="panel"), "update", LOCKS, NOW, size=(60, 6)) == [
         "╭─ Locks 2 ────────────────────────────────────────────────╮",
-        "│  task                    held  pid   age  beat state     │",
+        "│  task                    by    pid   age  beat state     │",
         "│▸ t0007                   w3   4000  2h00     – ✖ stale   │",
         "│  t1266                   w12  4711  2.5s  1.0s ● held    │",
         "│                                                          │",
@@ -191,7 +213,7 @@ async def test_locks_put_first_what_asks_for_a_look() -> None:
 async def test_locks_show_the_pid_beside_the_queue_and_no_state_touches_the_scrollbar() -> None:
     many = [replace(LOCKS[0], task_id=f"incident-{n}", pid=123_456, state="overdue") for n in range(20)]
     lines = await shown(Locks(id="panel"), "update", many, NOW, size=(46, 8))
-    assert lines[1].split()[:6] == ["│", "task", "held", "pid", "age", "state"]
+    assert lines[1].split()[:6] == ["│", "task", "by", "pid", "age", "state"]
     assert "incident-0   w12  123456  2.5s ◔ overdue " in lines[2]
 
 

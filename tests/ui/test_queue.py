@@ -17,7 +17,7 @@ from textual.widgets import Input
 
 from agentdash.model import Counts, Snapshot, TaskQuery, TaskRow, TaskSort, TaskState, TaskWindow, Totals
 from agentdash.ui.panels import filterbar, tasklist, taskrows
-from agentdash.ui.panels.asking import Asking
+from agentdash.ui.panels.asking import HOLD_S, LEAST_S, LIVE_S, Asking
 from agentdash.ui.panels.cells import place
 from agentdash.ui.panels.queue import Queue, QueuePanel
 from agentdash.ui.panels.statetabs import StateTabs
@@ -80,7 +80,7 @@ class Store:
         elif query.sort is TaskSort.TRIES:
             rows.sort(key=lambda row: -row.tries)
         elif query.sort is TaskSort.RECENT:
-            rows.sort(key=lambda row: -(row.since or 0))
+            rows.sort(key=lambda row: (0, row.since or 0) if row.state is TaskState.RUNNING else (1, -(row.since or 0)))
         return rows[::-1] if query.descending else rows
 
     def snapshot(self, event_seq: int = 0) -> Snapshot:
@@ -268,10 +268,10 @@ async def test_an_answer_to_a_query_before_is_dropped() -> None:
         await until(pilot, lambda: app.store.under_way == 1)
         app.store.gate = None
         app.panel.set_state(1)
-        await until(pilot, lambda: "○ pending" in rows_seen(app)[0])
+        await until(pilot, lambda: "  ○ " in rows_seen(app)[0])
         gate.set()
         await settled(pilot)
-        assert all("○ pending" in text for text in rows_seen(app))
+        assert all("  ○ " in text for text in rows_seen(app))
         assert app.queue.row_count == 200
 
 
@@ -387,6 +387,97 @@ def test_asking_costs_a_tenth_of_the_time_at_most() -> None:
     assert asking.next(query, rows) is not None
 
 
+LIVE = TaskQuery(sort=TaskSort.RECENT)
+
+
+def answered(asking: Asking, *, live: bool) -> bool:
+    """Whether the rows are asked for again now; if so, the answer comes at once."""
+    asking.stale = True
+    if (request := asking.next(LIVE, range(8), live=live)) is None:
+        return False
+    asking.ended(request)
+    return True
+
+
+@pytest.mark.parametrize(("live", "every"), [(True, LIVE_S), (False, LEAST_S)])
+def test_a_live_list_is_put_into_another_order_once_a_second(live: bool, every: float) -> None:
+    clock = FakeClock(0.0)
+    asking = Asking(clock.monotonic)
+    assert answered(asking, live=live)
+    clock.advance(every - 0.01)
+    assert not answered(asking, live=live)
+    clock.advance(0.02)
+    assert answered(asking, live=live)
+
+
+def test_a_live_list_keeps_its_order_while_a_hand_is_on_it() -> None:
+    clock = FakeClock(0.0)
+    asking = Asking(clock.monotonic)
+    assert answered(asking, live=True)
+    clock.advance(5)
+    asking.hold()
+    clock.advance(HOLD_S - 0.01)
+    assert not answered(asking, live=True)
+    assert answered(asking, live=False)  # lists that stand still anyhow need no hold
+    clock.advance(LIVE_S)
+    assert answered(asking, live=True)
+    asking.hold()
+    further = asking.next(LIVE, range(100, 108), live=True)  # rows that are not there are asked for at once
+    assert further is not None
+    asking.ended(further)
+    asking.release()
+    assert answered(asking, live=True)
+
+
+async def test_a_live_list_stands_still_to_be_read_and_ages_go_on() -> None:
+    tasks = [replace(task(n, TaskState.RUNNING), since=NOW - 10 + n, worker="worker-1") for n in range(5)]
+    async with Stage(Store(tasks)).run_test(size=SIZE) as pilot:
+        app = await settled(pilot)
+        app.queue.ask_for(LIVE)
+        await settled(pilot)
+        assert ids_seen(app)[:5] == ["t0000", "t0001", "t0002", "t0003", "t0004"]  # the longest first
+        app.store.tasks[0] = replace(app.store.tasks[0], state=TaskState.SUCCEEDED, since=NOW)
+        app.tick(LIVE_S / 2)
+        await settled(pilot)
+        assert "10s" in rows_seen(app)[0]
+        assert ids_seen(app)[0] == "t0000"
+        app.tick(LIVE_S)
+        await until(pilot, lambda: ids_seen(app)[:5] == ["t0001", "t0002", "t0003", "t0004", "t0000"])
+        await pilot.press("j")
+        app.store.tasks[1] = replace(app.store.tasks[1], state=TaskState.SUCCEEDED, since=NOW + 1)
+        app.tick(HOLD_S - 0.1)
+        await settled(pilot)
+        assert ids_seen(app)[0] == "t0001"
+        app.queue.look_again()  # what the user does is seen at once
+        await until(pilot, lambda: ids_seen(app)[:5] == ["t0002", "t0003", "t0004", "t0001", "t0000"])
+
+
+async def test_a_row_that_ran_and_is_far_down_by_now_does_not_stop_the_list() -> None:
+    def running(number: int) -> TaskRow:
+        return replace(task(number, TaskState.RUNNING), since=NOW - 500 + number, worker="worker-1")
+
+    async with Stage(Store([running(n) for n in range(5)])).run_test(size=SIZE) as pilot:
+        app = await settled(pilot)
+        app.queue.ask_for(LIVE)
+        await settled(pilot)
+        await pilot.press("j")
+        assert app.queue.selected_ids() == ("t0001",)
+        ended = [replace(task(n, TaskState.SUCCEEDED), since=NOW + n) for n in range(200)]
+        app.store.tasks = [*ended, *(running(n) for n in range(200, 205))]
+        app.tick(HOLD_S - 0.1)
+        await settled(pilot)
+        assert ids_seen(app)[:2] == ["t0000", "t0001"]
+        app.tick(0.2)
+        await until(pilot, lambda: ids_seen(app)[:2] == ["t0200", "t0201"])
+        assert app.queue.cursor == 1
+        await pilot.press(*"j" * 14)  # to those that have ended: who reads them is left alone
+        reading = ids_seen(app)
+        app.store.tasks = [*ended, *(replace(task(n, TaskState.SUCCEEDED), since=NOW + n) for n in range(300, 400))]
+        app.tick(HOLD_S + 1)
+        await settled(pilot)
+        assert ids_seen(app) == reading
+
+
 def test_asking_drops_what_is_outdated() -> None:
     asking = Asking(FakeClock().monotonic)
     first = asking.next(TaskQuery(), range(8))
@@ -458,7 +549,7 @@ async def test_the_newest_is_watched_from_the_top() -> None:
         assert app.queue.cursor == 0
         await pilot.press("j")
         app.store.tasks += [replace(task(98, TaskState.SUCCEEDED), since=NOW + 6)]
-        app.tick(1)
+        app.tick(HOLD_S)
         await until(pilot, lambda: app.queue.cursor == 2)
         assert app.queue.selected_ids() == ("t0000",)  # elsewhere the cursor stays on its task,
         assert app.queue.top_row == 1  # and both where they are on the screen
@@ -542,7 +633,7 @@ async def test_tabs_count_and_choose() -> None:
         assert ids_seen(app)[:2] == ["t0003", "t0008"]
         app.panel.next_state(1)
         await settled(pilot)
-        assert all("✔ done" in text for text in rows_seen(app))
+        assert all("  ✔ " in text and "done" not in text for text in rows_seen(app))  # the tab says the word
         app.panel.next_state(1)  # round the end: there is no cancelled task
         assert tabs.active == 0
         app.panel.next_state(-1)
@@ -690,8 +781,8 @@ async def test_sorting_by_key_and_by_title() -> None:
             head = next((word for word in widget_lines(app.queue)[0].split() if word[-1] in "▲▼"), "")
             seen.append((app.queue.query_shown.sort.value, app.queue.query_shown.descending, head))
         assert seen == [
-            ("recent", False, "age▲"),
-            ("recent", True, "age▼"),
+            ("recent", False, ""),  # it neither rises nor falls: the border says it in words
+            ("recent", True, ""),
             ("tries", False, "try▼"),
             ("id", False, "id▲"),
             ("order", False, ""),
@@ -709,7 +800,11 @@ async def test_sorting_by_key_and_by_title() -> None:
             assert app.queue.query_shown == expected
         await pilot.press("s")
         await pilot.pause()
-        assert "by age ▲" in widget_lines(app.panel)[-1]
+        assert "running first, then the newest" in widget_lines(app.panel)[-1]
+        for tab, words in ((2, "by age ▼"), (4, "by age ▲")):  # the longest first; the newest first
+            app.panel.set_state(tab)
+            await settled(pilot)
+            assert words in widget_lines(app.panel)[-1]
 
 
 # -- how a task looks ------------------------------------------------------------------------------------------------
@@ -730,7 +825,7 @@ async def test_sorting_by_key_and_by_title() -> None:
         ),
         (
             TaskRow(1, "a", TaskState.FAILED, 0, 3, None, NOW - 7300, 0.0, "words", "400: refused"),
-            [("a", ""), ("✖ failed", "bad"), ("3", "warn"), ("–", "dim"), ("2h01", "dim"), ("400: refused", "bad")],
+            [("a", ""), ("✖ failed", "bad"), ("3", "warn"), ("–", "dim"), ("2h01", "dim"), ("refused (400)", "bad")],
         ),
         (
             TaskRow(1, "a", TaskState.SUCCEEDED, 0, 1, None, NOW - 75, 0.0, "words", "earlier"),

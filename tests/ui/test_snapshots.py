@@ -210,7 +210,7 @@ def test_failed_task(matches: Compare, run: FakeRun, size: tuple[int, int]) -> N
 @SIZES
 def test_succeeded_task(matches: Compare, run: FakeRun, size: tuple[int, int]) -> None:
     task_id = task_of(run, TaskState.SUCCEEDED, 2)
-    assert matches(run, open_task(task_id, "succeeded"), size=size)
+    assert matches(run, open_task(task_id, "✔ done"), size=size)
 
 
 @SIZES

@@ -84,7 +84,7 @@ async def test_copy_takes_the_answer_else_the_prompt(monkeypatch: pytest.MonkeyP
         await settled(pilot, "● running")
         await pilot.press("c")
         run.finish("t1", ANSWER)
-        await ticked_until(pilot, "✔ succeeded")
+        await ticked_until(pilot, "✔ done")
         await pilot.press("c")
         assert copied == [PAYLOAD["prompt"], ANSWER]
         assert [told.split(" is ")[0] for told in app.told] == ["The prompt", "The answer"]
@@ -104,7 +104,7 @@ async def test_save_never_overwrites(tmp_path: Path) -> None:
     (tmp_path / "t1.md").write_text("mine")
     app = Shown(run)
     async with app.run_test(size=(80, 24)) as pilot:
-        await settled(pilot, "✔ succeeded")
+        await settled(pilot, "✔ done")
         await pilot.press("s", "s")
         await until(pilot, lambda: len(app.told) == 2)
     assert (tmp_path / "t1.md").read_text() == "mine"

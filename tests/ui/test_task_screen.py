@@ -34,8 +34,8 @@ async def test_a_finished_task_shows_all_of_it(size: tuple[int, int]) -> None:
     run.finish("t1", ANSWER)
     async with Shown(run).run_test(size=size) as pilot:
         text = await settled(pilot, "Summarise the incident.")
-        title = text.split("\n")[0]
-        for part in ("t1", "✔ succeeded", "priority 7", "1 try", "worker-3"):
+        title = text.split("\n")[1]
+        for part in ("t1", "✔ done", "priority 7", "1 try", "worker-3"):
             assert part in title
         assert "Esc" in text.split("\n")[-1] or "esc" in text.split("\n")[-1]
         await pilot.press("G")
@@ -58,7 +58,7 @@ async def test_attempts_are_told_with_their_errors() -> None:
         "3.0s",
         "worker-1",
         "key-1",
-        "org-1234…",
+        "org-1234\n",
         "overload",
         "overloaded_error: busy",
         "request req_1",
@@ -282,7 +282,7 @@ async def test_hostile_text_never_reaches_the_screen(size: tuple[int, int]) -> N
         await pilot.pause()
         assert all(line.isprintable() for line in screen_lines(app))
         run.finish(HOSTILE, HOSTILE)
-        await ticked_until(pilot, "succeeded")
+        await ticked_until(pilot, "✔ done")
         for key in ("g", "G", "c"):
             await pilot.press(key)
             assert all(line.isprintable() for line in screen_lines(app))

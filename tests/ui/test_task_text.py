@@ -22,8 +22,8 @@ def detail_of(run: FakeRun) -> TaskDetail:
     return TaskDetail(task.row(), task.payload, history=task.history, result=task.result)
 
 
-def attempt(outcome: str) -> Attempt:
-    return Attempt(1, "worker-1", "key-1", None, NOW - 3, NOW, outcome)
+def attempt(outcome: str, error: str = "invalid_request_error") -> Attempt:
+    return Attempt(1, "worker-1", "key-1", None, NOW - 3, NOW, outcome, error)
 
 
 def heads(detail: TaskDetail, *, live: bool = False) -> list[str]:
@@ -63,7 +63,7 @@ def test_a_failed_task_says_once_who_had_it() -> None:
 @pytest.mark.parametrize(
     ("outcome", "shown"),
     [
-        ("succeeded", "✔ succeeded"),
+        ("succeeded", "✔ done"),
         ("task", "✖ refused"),
         ("limited", "✖ rate limited"),
         ("service", "✖ service error"),
@@ -77,6 +77,12 @@ def test_a_failed_task_says_once_who_had_it() -> None:
 def test_an_attempt_says_how_it_ended_in_words_and_by_a_sign(outcome: str, shown: str) -> None:
     text = describe(TaskDetail(a_task().row(), PAYLOAD, history=(attempt(outcome),))).attempts
     assert text.startswith(f"1. {shown}  ")
+
+
+def test_an_exception_of_a_functions_own_was_not_refused_by_anybody() -> None:
+    for error, word in (("ValueError", "failed"), ("pkg.BadInput", "failed"), ("invalid_request_error", "refused")):
+        text = describe(TaskDetail(a_task().row(), PAYLOAD, history=(attempt("task", error),))).attempts
+        assert text.startswith(f"1. ✖ {word}  ")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +116,7 @@ async def test_the_try_under_way_counts() -> None:
     run = a_run(TaskState.RUNNING)
     async with Shown(run).run_test(size=(80, 24)) as pilot:
         await settled(pilot, "Summarise")
-        assert "● running  try 1  worker-3" in screen_lines(pilot.app)[0]
+        assert "● running  try 1  worker-3" in screen_lines(pilot.app)[1]
         run.tasks["t1"].attempts = 2
         await ticked_until(pilot, "try 3")
 
@@ -123,7 +129,7 @@ async def test_the_title_is_dimmer_than_the_id(theme: Any) -> None:
         app.theme = theme.name
         await settled(pilot, "Summarise")
         await pilot.pause()
-        strip = app.screen._compositor.render_strips()[0]
+        strip = app.screen._compositor.render_strips()[1]
         colours = {part.text.strip(): part.style for part in strip if part.text.strip() and part.style}
         name, rest = colours["t1"], colours["0 tries"]
 
@@ -144,7 +150,7 @@ async def test_who_followed_the_output_sees_the_answer() -> None:
         await ticked_until(pilot, "line")
         await pilot.press("G")
         run.finish("t1", "The answer.\n" * 80)
-        await ticked_until(pilot, "✔ succeeded")
+        await ticked_until(pilot, "✔ done")
         await pilot.pause()
         assert app.screen.query_one(Document).top_row == 0
         assert "The answer." in screen_text(app)

@@ -16,7 +16,7 @@ from typing import Any
 
 from agentdash.engine.numbers import Numbers
 from agentdash.engine.store.codes import RUNNING
-from agentdash.engine.store.ordering import RECENT, Ordering, condition, has_own_index, ordering, source
+from agentdash.engine.store.ordering import RECENT, RUNNING_SINCE, Ordering, condition, has_own_index, ordering, source
 from agentdash.engine.store.rows import RowReads
 from agentdash.engine.store.search import Needle
 from agentdash.model import Counts, TaskQuery, TaskRow, TaskSort, TaskState
@@ -151,7 +151,7 @@ class BrowseReads(RowReads):
     def _timed(self, state: TaskState | None, number: int, *, turned: bool) -> list[int]:
         """By time, of so many results at that end that a few which were written out of turn don't matter."""
         ends = f"SELECT seq FROM results ORDER BY ordinal{'' if turned else ' DESC'} LIMIT ?"
-        running = f" UNION ALL SELECT seq, claimed_at FROM tasks INDEXED BY tasks_running WHERE state = {RUNNING}"
+        running = f" UNION ALL SELECT seq, {RUNNING_SINCE} FROM tasks INDEXED BY tasks_running WHERE state = {RUNNING}"
         terms = Ordering("k", falling=True).terms(turned=turned)
         return self._seqs(
             f"SELECT seq FROM (SELECT seq, {RECENT} AS k FROM tasks WHERE seq IN ({ends}) AND {condition(state)}"

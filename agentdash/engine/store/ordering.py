@@ -8,8 +8,12 @@ from agentdash.engine.store.codes import CODE_OF
 from agentdash.model import TaskQuery, TaskSort, TaskState
 
 TRIES = "attempts + service_failures + crashes"
-RECENT = "coalesce(finished_at, CASE WHEN state = 1 THEN claimed_at END)"
-"""When a task was finished, or claimed if it runs; NULL for one that is pending."""
+RUNNING_SINCE = "1e10 - claimed_at"
+"""The larger the longer it runs, and larger than any time at which a task was finished (until the year 2200)."""
+
+RECENT = f"CASE WHEN state = 1 THEN {RUNNING_SINCE} ELSE finished_at END"
+"""What runs, the longest first, then by when it was finished: so a list of what happens now keeps still as far as it
+can. NULL for a task that is pending."""
 
 _INDEX_OF = {
     TaskState.PENDING: "tasks_ready",
@@ -41,7 +45,7 @@ class Ordering:
 def ordering(query: TaskQuery) -> Ordering:
     """The order that a query asks for, before `descending` turns it round.
 
-    What is most wanted stands first: the newest, the most often tried. `ORDER` is the queue's own.
+    What is most wanted stands first: what runs and then the newest, the most often tried. `ORDER` is the queue's own.
     """
     if query.sort is TaskSort.ID:
         return Ordering("id")

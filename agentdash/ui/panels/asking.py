@@ -10,6 +10,12 @@ from agentdash.model import TaskQuery
 LEAST_S = 0.2
 """Rows that may have changed are not asked for more often than that: once a tick, which is a little longer."""
 
+LIVE_S = 1.0
+"""A list that is ordered by what happens now is put into another order not more often than that: it is to be read."""
+
+HOLD_S = 3.0
+"""So long it keeps its order after the user has gone to one of its rows."""
+
 _TIMES = 10
 _AFTER_FAULT_S = 1.0
 
@@ -42,13 +48,32 @@ class Asking:
         self._last: Request | None = None
         self._began_at = 0.0
         self._next_at = float("-inf")
+        self._held_until = float("-inf")
 
-    def next(self, query: TaskQuery, rows: range) -> Request | None:
-        """The request to make now for these rows, if any. One for another query that is under way is then outdated."""
+    def hold(self) -> None:
+        """A hand is on the list: a live one keeps its order for a while."""
+        self._held_until = self._monotonic() + HOLD_S
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a hand is on the list."""
+        return self._monotonic() < self._held_until
+
+    def release(self) -> None:
+        """Something was done to its tasks: show it at once."""
+        self._held_until = self._next_at = self._began_at = float("-inf")
+        self.stale = True
+
+    def next(self, query: TaskQuery, rows: range, *, live: bool = False) -> Request | None:
+        """The request to make now for these rows, if any. One for another query that is under way is then outdated.
+
+        `live`: what the query is ordered by changes all the time.
+        """
         if not rows or (self._current is not None and self._current.query == query):
             return None
         is_there = self._last is not None and self._last.query == query and self._last.covers(rows)
-        if is_there and (not self.stale or self._monotonic() < self._next_at):
+        wait_until = max(self._next_at, self._began_at + LIVE_S, self._held_until) if live else self._next_at
+        if is_there and (not self.stale or self._monotonic() < wait_until):
             return None
         self.stale = False
         self._began_at = self._monotonic()

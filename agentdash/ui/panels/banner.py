@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from textual import events
 from textual.strip import Strip
@@ -27,31 +28,39 @@ class Banner(Widget):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._text = ""
+        self._texts: tuple[str, ...] = ()
 
     def update(self, snapshot: Snapshot, now: float) -> None:
         """Say what this moment asks for."""
-        text = _text(snapshot, now)
-        if text != self._text:
-            self._text = text
-            self.display = bool(text)
+        texts = _texts(snapshot, now)
+        if texts != self._texts:
+            self._texts = texts
+            self.display = bool(texts)
             self.refresh()
 
     def render_line(self, y: int) -> Strip:
         style = self.get_component_rich_style("banner--text")
         width = self.size.width
-        return Strip([Segment(f" {shorten(self._text, width - 2)}", style)]).adjust_cell_length(width, style)
+        fitting = (text for text in self._texts if cell_len(text) <= width - 2)
+        text = next(fitting, self._texts[-1] if self._texts else "")
+        return Strip([Segment(f" {shorten(text, width - 2)}", style)]).adjust_cell_length(width, style)
 
     def on_click(self, event: events.Click) -> None:
         """A click is Escape."""
         self.app.simulate_key("escape")
 
 
-def _text(snapshot: Snapshot, now: float) -> str:
-    """What matters stands first: where there is little room the end is cut."""
-    running = snapshot.counts.running
+def _texts(snapshot: Snapshot, now: float) -> tuple[str, ...]:
+    """What is to be said, in more and in fewer words: the first that fits is shown."""
     if snapshot.status == "draining":
         return _draining(snapshot, now)
+    text = _text(snapshot)
+    return (text,) if text else ()
+
+
+def _text(snapshot: Snapshot) -> str:
+    """What matters stands first: where there is little room the end is cut."""
+    running = snapshot.counts.running
     if snapshot.status == "stalled":
         reason = clean(snapshot.waiting_for)
         return f"Stalled, nothing is lost: {reason}" if reason else ""
@@ -62,19 +71,24 @@ def _text(snapshot: Snapshot, now: float) -> str:
     return ""
 
 
-def _draining(snapshot: Snapshot, now: float) -> str:
+def _draining(snapshot: Snapshot, now: float) -> tuple[str, ...]:
     running = snapshot.counts.running
-    parts = ["Esc goes on", "q leaves now"]
-    if running:
-        left = "" if snapshot.drain_until is None else f", at most {fmt.remaining(snapshot.drain_until, now)}"
-        parts.append(f"{_tasks(running)} {_verb(running)}{left}")
-    return " · ".join(parts)
+    keys = "Esc stays · q leaves now"
+    if not running:
+        return (f"Leaving · {keys}",)
+    most = "" if snapshot.drain_until is None else f", at most {fmt.remaining(snapshot.drain_until, now)}"
+    has = "has" if running == 1 else "have"
+    return (
+        f"Leaving when {_tasks(running)} {has} ended{most} · {keys}",
+        f"{_tasks(running)} {_verb(running)}{most} · {keys}",
+        f"{keys} · {_tasks(running)}{most}",
+    )
 
 
 def _finished(snapshot: Snapshot) -> str:
     counts = snapshot.counts
     numbers = (
-        (counts.succeeded, "succeeded"),
+        (counts.succeeded, "done"),
         (counts.failed, "failed"),
         (counts.cancelled, "cancelled"),
         (counts.unfinished, "left"),

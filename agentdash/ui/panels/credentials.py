@@ -16,8 +16,15 @@ _ACTIVE = "★"
 _ROOMY = 100
 _SPREAD = 60
 _NAME_CELLS = (5, 16)
+_ORGANIZATION_CHARS = 8
+"""So much of an organization's id is its name, here as in the events."""
+
+_LEAST_ORGANIZATION = 3
 _STATUS_CODE = re.compile(r"\b[45]\d\d\b")
 _NO_USE = ("rotating adds no capacity", "one limit for all")
+_NEVER = 10_000
+"""As wide as no terminal is: such a column goes first."""
+
 _SHARED_STATES = ("ready", "cooling")
 """The states that a key has from its limit."""
 
@@ -28,8 +35,7 @@ class Credentials(ListPanel[CredentialView]):
     TITLE = "Credentials"
 
     def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(_columns(_NAME_CELLS[0], wide=False), empty=_EMPTY, show_heads=False, id=id)
-        self._letters: dict[str, str] = {}
+        super().__init__(_columns(_NAME_CELLS[0], 0), empty=_EMPTY, show_heads=False, id=id)
 
     def update(self, snapshot: Snapshot, now: float) -> None:
         """Show the keys at this moment."""
@@ -37,9 +43,9 @@ class Credentials(ListPanel[CredentialView]):
         width = self.size.width
         least, most = _NAME_CELLS
         name = max(least, min(most, width // 4, max((len(key.name) for key in keys), default=0)))
-        self.columns = _columns(name, wide=width >= WIDE, spread=width >= _SPREAD)
-        for key in keys:  # also those out of sight: letters go by the keys' order
-            self._letter(key.organization)
+        organization = max((len(_organization(key)) for key in keys), default=0)
+        has_ends = any(_end(key) for key in keys)
+        self.columns = _columns(name, organization, ends=has_ends, wide=width >= WIDE, spread=width >= _SPREAD)
         sharing = _sharing(keys)
         self.fill(keys, lambda key: self._line(key, sharing.get(key.name), now, roomy=width >= _ROOMY))
         limits = len({key.pool for key in keys})
@@ -47,40 +53,37 @@ class Credentials(ListPanel[CredentialView]):
         self.caption(title, *_remarks(keys, limits))
 
     def _line(self, key: CredentialView, sharing: str | None, now: float, *, roomy: bool) -> Line:
-        style = fmt.credential_look(key.state).style
+        style = "dim" if sharing is not None else fmt.credential_look(key.state).style
         active = "accent" if key.active else ""
         return Line(
             key.name,
             (
                 Cell(_ACTIVE if key.active else "", active),
                 Cell(key.name, "bold" if key.active else ""),
-                Cell(key.hint if key.hint.strip("…") else fmt.NONE, "dim"),
-                Cell(self._letter(key.organization)),
+                Cell(_end(key) or fmt.NONE, "dim"),
+                Cell(_organization(key)),
                 Cell(_state(key, sharing, now, roomy=roomy), style),
                 Cell(fmt.compact(key.requests)),
                 Cell(fmt.compact(key.rate_limited), "warn" if key.rate_limited else "dim"),
-                Cell(key.organization or fmt.NONE, "dim"),
                 Cell(key.last_error or "", style if key.state != "ready" else "dim"),
             ),
         )
 
-    def _letter(self, organization: str | None) -> str:
-        """A letter for an organisation, the same as long as the panel lives."""
-        if organization is None:
-            return fmt.NONE
-        return self._letters.setdefault(organization, fmt.letters(len(self._letters)))
 
-
-def _columns(name: int, *, wide: bool, spread: bool = False) -> tuple[Column, ...]:
+def _columns(
+    name: int, organization: int, *, ends: bool = True, wide: bool = False, spread: bool = False
+) -> tuple[Column, ...]:
+    """`organization` is how wide the longest of their names is; `ends`: whether any key has an end to be shown."""
+    end = Column("key end", 7, "left", 5) if spread else Column("end", 5, "left", 5)
+    long = Column("organization", max(12, organization), "left", 2)
     return (
         Column("", 1),
         Column("key", name),
-        Column("key end", 7, "left", 5) if spread else Column("end", 5, "left", 5),
-        Column("org", 3, "left", 2),
+        end if ends else end._replace(width=_NEVER),
+        long if wide else Column("org", max(_LEAST_ORGANIZATION, organization), "left", 2),
         Column("state", 34 if wide else 0),
         Column("sent", 4, "right", 3),
         Column("429s", 4, "right", 1),
-        Column("organisation", 12, "left", 7),
         Column("last error", 0 if wide else 34, "left", 6),
     )
 
@@ -102,7 +105,7 @@ def _state(key: CredentialView, sharing: str | None, now: float, *, roomy: bool)
     glyph = fmt.credential_look(key.state).glyph
     words = _words(key, now, roomy=roomy)
     if sharing is not None:
-        words = f"{words}, same limit as {sharing}" if roomy else "same limit"
+        words = f"{words}, same limit as {sharing}" if roomy else words
     if key.active and roomy:
         words += ", active"
     return f"{glyph} {words}"
@@ -127,5 +130,14 @@ def _remarks(keys: Sequence[CredentialView], limits: int) -> tuple[str, ...]:
     if limits > 1:
         return ("Enter makes a key the active one", "Enter: active key")
     organizations = {key.organization for key in keys}
-    what = "1 organisation" if len(organizations) == 1 and None not in organizations else "1 limit"
+    what = "1 organization" if len(organizations) == 1 and None not in organizations else "1 limit"
     return (f"{len(keys):,} keys, {what}: {_NO_USE[0]}", f"{what}: {_NO_USE[0]}", *_NO_USE)
+
+
+def _organization(key: CredentialView) -> str:
+    return (key.organization or fmt.NONE)[:_ORGANIZATION_CHARS]
+
+
+def _end(key: CredentialView) -> str:
+    """The end of the key itself; "" where it is too short for one to be shown."""
+    return key.hint if key.hint.strip("…") else ""

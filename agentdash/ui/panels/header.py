@@ -23,14 +23,16 @@ _MOST_CHARS = 500
 _NAME = "agentdash"
 _WIDE = 100
 _TINY = 70
-_ROOMY = 150
 _ENDLESS: Final = 1_000_000
-_LEAST_BAR = 10
-_LEAST_SPARK = 8
+_LEAST_BAR = 8
+_LEAST_SPARK = 7
 _MOST_SPARK = 60
+_COST_CELLS = 7
+_NUMBER_CELLS = 4
+_ETA_CELLS = 5
 _STYLES: Final = ("", "dim", "bold", "good", "warn", "bad", "accent", "spark")
 
-_Line = tuple[Piece, ...]
+HeaderLine = tuple[Piece, ...]
 
 
 class _Part(NamedTuple):
@@ -62,10 +64,10 @@ class RunHeader(Widget):
         super().__init__(id=id)
         self._moment: tuple[Snapshot, float] | None = None
         self._fault = ""
-        self._lines: list[_Line] = []
+        self._lines: list[HeaderLine] = []
         self._width = -1
 
-    def update(self, snapshot: Snapshot, now: float, monotonic: float) -> None:
+    def update(self, snapshot: Snapshot, now: float, monotonic: float = 0.0) -> None:
         """Show this moment; only lines that look different are drawn again."""
         self._moment, self._fault = (snapshot, now), ""
         self._arrange(self.size.width)
@@ -88,13 +90,17 @@ class RunHeader(Widget):
         ]
         return Strip(segments).adjust_cell_length(width, self.rich_style)
 
+    def lines_of(self, snapshot: Snapshot, now: float, width: int) -> list[HeaderLine]:
+        """What it shows of a moment."""
+        return header_lines(snapshot, now, width)
+
     def _arrange(self, width: int) -> None:
         before, self._width = self._lines, width
         if self._fault:
             self._lines = [(Piece(f" {fit(self._fault, max(0, width - 2))}", "bad"),)]
         elif self._moment is not None:
             try:
-                self._lines = header_lines(*self._moment, width)
+                self._lines = self.lines_of(*self._moment, width)
             except Exception as error:  # noqa: BLE001 - a boundary: a fault in drawing must not end the dashboard
                 self._lines = [(Piece(f" the header cannot be shown: {type(error).__name__}", "bad"),)]
         for y in range(max(len(before), len(self._lines))):
@@ -102,11 +108,11 @@ class RunHeader(Widget):
                 self.refresh(Region(0, y, max(1, width), 1))
 
 
-def header_lines(snapshot: Snapshot, now: float, width: int) -> list[_Line]:
+def header_lines(snapshot: Snapshot, now: float, width: int) -> list[HeaderLine]:
     """The lines of a moment, each as wide as told at the most."""
     state, done, bar = _state(snapshot, now, width), _done(snapshot, width), _bar(snapshot)
     speed, name, gap = _speed(snapshot, now), _brand(snapshot.project), _fill()
-    used = [*_used(snapshot, width), gap, _holdup(snapshot, now, width)]
+    used = [*_used(snapshot), gap, _holdup(snapshot, now, width)]
     if width >= _WIDE:
         rows = [[name, state, bar, *done, *speed], used]
     elif width >= _TINY:
@@ -114,6 +120,13 @@ def header_lines(snapshot: Snapshot, now: float, width: int) -> list[_Line]:
     else:
         rows = [[state, bar, *done, *speed], used]
     return [_fitted(row, width) for row in rows]
+
+
+def run_line(snapshot: Snapshot, now: float, width: int) -> HeaderLine:
+    """A moment in one line: project, state, bar, how much is done, speed, ETA."""
+    name, state, bar = _project(snapshot.project), _state(snapshot, now, width), _bar(snapshot)
+    figures, _ = _figures(snapshot, width)
+    return _fitted([name, state, bar, *_failed(snapshot, width, short=True), figures, *_speed(snapshot, now)], width)
 
 
 def _height(width: int) -> int:
@@ -138,6 +151,13 @@ def _brand(project: str) -> _Part:
     return _Part(draw, min(wide, 12), len(_NAME) + 3 + wide, 9)
 
 
+def _project(project: str) -> _Part:
+    """The project alone."""
+    project = clean(project[:_MOST_CHARS]) or _NAME
+    wide = cell_len(project)
+    return _Part(lambda cells: [Piece(fit(project, cells), "accent")], min(wide, 12), wide, 9)
+
+
 def _state(snapshot: Snapshot, now: float, width: int) -> _Part:
     status = snapshot.status
     glyph, style = fmt.run_look(status)
@@ -152,6 +172,19 @@ def _state(snapshot: Snapshot, now: float, width: int) -> _Part:
 
 
 def _done(snapshot: Snapshot, width: int) -> list[_Part]:
+    return [*_failed(snapshot, width), *_figures(snapshot, width)]
+
+
+def _failed(snapshot: Snapshot, width: int, *, short: bool = False) -> list[_Part]:
+    """How many tasks have failed, where the state does not say it already: the first thing to be looked for."""
+    failed = snapshot.counts.failed
+    if not failed or (snapshot.status == "finished" and width >= _TINY):
+        return []
+    said = f"✖{fmt.compact(failed)}" if short or width < _TINY else f"✖ {failed:,} failed"
+    return [_fixed([Piece(said, "bad")], 1)]
+
+
+def _figures(snapshot: Snapshot, width: int) -> list[_Part]:
     counts = snapshot.counts
     done, total = counts.finished, counts.total
     shown = (f"{done:,}", f"{total:,}")
@@ -176,26 +209,28 @@ def _speed(snapshot: Snapshot, now: float) -> list[_Part]:
         end = [Piece("took ", "dim"), Piece(duration(elapsed))]
         per_second = snapshot.counts.finished / elapsed  # all in all: nothing has ended lately
     else:
-        end = [Piece("ETA ", "dim"), Piece(fmt.remaining(snapshot.done_at, now))]
-        per_second = snapshot.tasks_per_s
+        # As wide with an hour as with a second left: else the bar would grow and shrink with it.
+        end = [Piece("ETA ", "dim"), Piece(fmt.remaining(snapshot.done_at, now).ljust(_ETA_CELLS))]
+        stands = snapshot.status in ("paused", "stalled") and not snapshot.counts.running
+        per_second = 0.0 if stands else snapshot.tasks_per_s  # what ended before it stood is no speed
     return [_fixed([Piece(fmt.rate(per_second).rjust(7))], 3), _fixed(end, 2)]
 
 
-def _used(snapshot: Snapshot, width: int) -> list[_Part]:
+def _used(snapshot: Snapshot) -> list[_Part]:
+    """What the run has used, each figure in a place of its own: none moves when another grows."""
     totals, history = snapshot.totals, snapshot.history
-    names = ("recoveries ", "rotations ") if width >= _ROOMY else ("rec ", "rot ")
     tokens = [
-        Piece("tokens ", "dim"), Piece(amount(totals.input_tokens)), Piece(" in ", "dim"),
-        Piece(amount(totals.output_tokens)), Piece(" out", "dim"),
+        Piece("tokens ", "dim"), Piece(fmt.compact(totals.input_tokens).rjust(_NUMBER_CELLS)), Piece(" in ", "dim"),
+        Piece(fmt.compact(totals.output_tokens).rjust(_NUMBER_CELLS)), Piece(" out", "dim"),
     ]  # fmt: skip
     parts = [
-        _fixed(tokens, 5),
-        _fixed([Piece(fmt.cost(totals.cost_usd))], 2),
+        _fixed([Piece(fmt.cost(totals.cost_usd).ljust(_COST_CELLS))], 2),
         _number("429s ", totals.rate_limited, 3, "warn"),
-        _number("retries ", totals.retries, 6),
-        _number(names[0], totals.recoveries, 8),
-        _number(names[1], totals.rotations, 9),
+        _number("retries ", totals.retries, 4),
+        _fixed(tokens, 5),
     ]
+    rare = (("recoveries ", totals.recoveries, 8), ("rotations ", totals.rotations, 9))
+    parts += [_number(name, number, rank) for name, number, rank in rare if number]
     if history:
         most = min(len(history), _MOST_SPARK)
 
@@ -218,24 +253,29 @@ def _holdup(snapshot: Snapshot, now: float, width: int) -> _Part:
     if snapshot.status == "finished":
         return _fixed(())
     busy = sum(worker.state == "running" for worker in snapshot.workers)
-    return _fixed([Piece(f"{busy:,} of {len(snapshot.workers) or snapshot.max_workers:,} busy", "dim")], 1)
+    said = f"{busy:,} of {len(snapshot.workers) or snapshot.max_workers:,} busy"
+    return _fixed([Piece(fit(said, max(_holdup_cells(width), min(len(said), width - 4)), "right"), "dim")], 1)
+
+
+def _holdup_cells(width: int) -> int:
+    """How wide the place at the right is, whatever stands there: figures must not come and go with the reason."""
+    if width >= _WIDE:
+        return min(width * 2 // 5, width - 64)  # what tokens and counts leave
+    return width - 38 if width >= _TINY else max(0, width - 21 if width >= 50 else width - 11)
 
 
 def _reason(head: str, reason: str, end: str, style: str, width: int) -> _Part:
     """Words from outside between our own: only they are cut."""
     reason = clean(reason[:_MOST_CHARS])
     ours, wide = len(head) + len(end), cell_len(reason)
-    # Lesser figures make way for nearly half a line of them, but never may they crowd out ours.
-    least = ours + max(0, min(wide, width // 2 - 4, width - 4 - ours))
-
-    def draw(cells: int) -> list[Piece]:
-        return [Piece(f"{head}{fit(reason, cells - ours)}{end}", style)]
-
-    return _Part(draw, least, ours + wide, 1)
+    cells = max(_holdup_cells(width), ours + min(wide, 1, max(0, width - 4 - ours)))
+    text = f"{head}{fit(reason, min(wide, cells - ours))}{end}"
+    return _fixed([Piece(" " * max(0, cells - cell_len(text))), Piece(text, style)], 1)
 
 
 def _number(name: str, number: int, rank: int, style: str = "") -> _Part:
-    return _fixed([Piece(name, "dim"), Piece(f"{number:,}", style if number else "")], rank)
+    """A count in cells that it will hardly ever outgrow."""
+    return _fixed([Piece(name, "dim"), Piece(f"{number:,}".ljust(_NUMBER_CELLS), style if number else "")], rank)
 
 
 def _fixed(pieces: Sequence[Piece], rank: int = 0) -> _Part:
@@ -248,7 +288,7 @@ def _fill() -> _Part:
 
 
 # -- how a line is filled --------------------------------------------------------------------------------------------
-def _fitted(parts: Sequence[_Part], width: int) -> _Line:
+def _fitted(parts: Sequence[_Part], width: int) -> HeaderLine:
     """A line of the parts that have room, in their order. The weightiest are asked first, also about what is left over
     then; bars take the rest."""
     gap = 2 if width >= _TINY else 1

@@ -1,4 +1,4 @@
-"""The bottom line: the keys that do something now, dimmed where they would not, and clickable."""
+"""The bottom line: the keys in fixed places, dimmed while they would do nothing, and clickable."""
 
 from __future__ import annotations
 
@@ -92,9 +92,9 @@ class KeyBar(Widget):
 
     @staticmethod
     def _fitting(items: list[tuple[int, str, str, str, bool]], width: int) -> list[tuple[str, str, str, bool]]:
-        """Those that fit: what does nothing now goes first, then the latest of the middle."""
+        """Those that fit: the latest of the middle goes first, whatever it would do now, so that none ever moves."""
         kept = list(items)
         while sum(len(key) + len(name) + 3 for _, key, name, _, _ in kept) > width and kept:
-            index = max(range(len(kept)), key=lambda i: (kept[i][0] > 1, not kept[i][4], kept[i][0], i))
+            index = max(range(len(kept)), key=lambda i: (kept[i][0], i))
             del kept[index]
         return [(key, name, pressed, enabled) for _, key, name, pressed, enabled in kept]

@@ -12,7 +12,7 @@ from agentdash.ui.panels.panel import WIDE, ListPanel
 _ORDER = {"stale": 0, "overdue": 1, "foreign": 2, "held": 3}
 _COLUMNS = (
     Column("task", 0),
-    Column("held", 4, "left", 1),
+    Column("by", 4, "left", 1),
     Column("pid", 4, "right", 3),
     Column("age", 5, "right", 2),
     Column("beat", 5, "right", 4),

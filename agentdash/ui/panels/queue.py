@@ -9,7 +9,7 @@ from dataclasses import replace
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
-from agentdash.model import Snapshot, TaskSort, TaskState
+from agentdash.model import Snapshot, TaskQuery, TaskSort, TaskState
 from agentdash.ui.panels import taskrows
 from agentdash.ui.panels.filterbar import FilterBar
 from agentdash.ui.panels.statetabs import StateTabs
@@ -122,7 +122,13 @@ class QueuePanel(Vertical):
         query = self._queue.query_shown
         parts = [f"{self._queue.marked:,} marked"] if self._queue.marked else []
         if query.sort is not TaskSort.ORDER or query.descending:
-            parts.append(f"{_SORT_WORDS[query.sort]} {taskrows.arrow(query)}")
+            parts.append(_order_words(query))
         subtitle = " · ".join(parts)
         if subtitle != self._subtitle:  # our own words and numbers only: this is markup
             self._subtitle = self.border_subtitle = subtitle
+
+
+def _order_words(query: TaskQuery) -> str:
+    if query.sort is TaskSort.RECENT and query.state is None:  # neither rises nor falls as a whole
+        return "running last" if query.descending else "running first, then the newest"
+    return f"{_SORT_WORDS[query.sort]} {taskrows.arrow(query)}"

@@ -21,6 +21,7 @@ ListTasks = Callable[[TaskQuery, int, int], Awaitable[TaskWindow]]
 
 MOST_MARKS: Final = 100_000
 _MOST_SELECTED_ROWS = 200
+_LIVE = (None, TaskState.RUNNING, TaskState.SUCCEEDED)
 
 
 class Queue(LineList):
@@ -125,7 +126,7 @@ class Queue(LineList):
             self._cursor_row = row
 
     def _line(self, row: TaskRow) -> Line:
-        return taskrows.line(row, self._now, marked=row.id in self._marks)
+        return taskrows.line(row, self._now, marked=row.id in self._marks, brief=self._query.state is not None)
 
     def line_at(self, index: int) -> Line | None:
         line = super().line_at(index)
@@ -142,7 +143,7 @@ class Queue(LineList):
 
     def _follow_key(self) -> None:
         if self._cursor_row is None or (self._query.sort is TaskSort.RECENT and self._is_at_top):
-            self._cursor_key = None  # the newest comes first, and whoever watches from the top wants to see it come
+            self._cursor_key = None  # whoever watches from the top wants to see what comes there
         super()._follow_key()
 
     def _fit_columns(self) -> None:
@@ -172,7 +173,8 @@ class Queue(LineList):
         return True
 
     def _next_request(self) -> Request | None:
-        return self._asking.next(self._query, range(self.page_size) if self._window is None else self._visible())
+        rows = range(self.page_size) if self._window is None else self._visible()
+        return self._asking.next(self._query, rows, live=self._is_live)
 
     async def _read(self, request: Request | None) -> None:
         while request is not None:
@@ -225,10 +227,30 @@ class Queue(LineList):
         return self.cursor == self.top_row == 0
 
     @property
+    def _is_live(self) -> bool:
+        """Whether its order changes with every task that begins or ends."""
+        return self._query.sort is TaskSort.RECENT and self._query.state in _LIVE and not self._query.text
+
+    def move_to(self, index: int) -> None:
+        self._asking.hold()
+        super().move_to(index)
+
+    def on_mouse_down(self) -> None:
+        """What is about to be clicked must not be another task by then."""
+        self._asking.hold()
+
+    def look_again(self) -> None:
+        """What the user did to tasks is to be seen without delay."""
+        self._asking.release()
+        self._ask()
+
+    @property
     def _must_hold(self) -> bool:
-        """Whether the list of what happens now stands still: the user has gone down in it, and no row leaves it."""
-        is_live = self._query.sort is TaskSort.RECENT and self._query.state is None and not self._query.text
-        return is_live and not self._is_at_top and self._cursor_row is not None
+        """Whether the list of what happens now stands still: the user has gone down in it, and no row leaves it. What
+        has ended can be read for as long as one likes; what runs would soon be shown as running when it is not."""
+        stands = self._asking.is_held or not self._shows_running()
+        is_down = not self._is_at_top and self._cursor_row is not None
+        return self._is_live and self._query.state is None and is_down and stands
 
     def _place_of_cursor(self, window: TaskWindow) -> int | None:
         if self._cursor_row is None:
@@ -280,6 +302,7 @@ class Queue(LineList):
             self.action_move(1)
 
     def _toggle_mark(self) -> bool:
+        self._asking.hold()
         row = self.current_row
         if row is None:
             return False

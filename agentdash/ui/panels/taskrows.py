@@ -4,6 +4,7 @@ when there is none. Pure, so that a table of examples tests it."""
 from __future__ import annotations
 
 import math
+import re
 from typing import Final
 
 from agentdash.model import FINISHED_STATES, TaskQuery, TaskRow, TaskSort, TaskState
@@ -33,6 +34,9 @@ _MOST_ID = ((70, 12), (110, 18))
 _WIDEST_ID = 28
 _ROW_TEXT = 300
 _FILTER_SHOWN = 40
+_ERROR_TYPE = re.compile(r"([A-Za-z_][\w.]{0,60}|\d{3}): (?=\S)")
+_PATH = re.compile(r"(?:[\w\[\]-]+\.){2,}(?=[\w\[\]-]+: )")
+"""All but the last part of `messages.0.content.1.image: …`."""
 _NOTHING = {
     None: "No tasks yet. agentdash run FILE adds some.",
     TaskState.PENDING: "No task is waiting.",
@@ -48,11 +52,12 @@ def columns(width: int, id_width: int, query: TaskQuery) -> tuple[Column, ...]:
     most = next((cells for below, cells in _MOST_ID if width < below), _WIDEST_ID)
     ids = max(_LEAST_ID, min(id_width, most))
     titles = [_title(index, query) for index in range(len(_TITLES))]
+    with_worker = width >= _LEAST_WITH_WORKER and query.state is not TaskState.FAILED  # there the reason has the room
     return (
         Column(titles[0], ids),
-        Column(titles[1], 11),
+        Column(titles[1], 11) if query.state is None else Column(titles[1].removeprefix("state"), 1),
         Column(titles[2], 4, "right", 3),
-        Column(titles[3], 6 if width >= _LEAST_WITH_WORKER else width, "left", 4),  # as wide as all: it goes first
+        Column(titles[3], 6 if with_worker else max(1, width), "left", 4),  # as wide as all: it goes first
         Column(titles[4], 6, "right", 2),
         Column(titles[5], 0),
     )
@@ -65,11 +70,14 @@ def sort_of(column: int) -> TaskSort | None:
 
 def arrow(query: TaskQuery) -> str:
     """Whether what the list is sorted by rises or falls from top to bottom."""
-    return "▲" if _RISES[query.sort] != query.descending else "▼"
+    rises = _RISES[query.sort] and not (query.sort is TaskSort.RECENT and query.state is TaskState.RUNNING)
+    return "▲" if rises != query.descending else "▼"
 
 
 def _title(index: int, query: TaskQuery) -> str:
-    is_plain = query.sort is TaskSort.ORDER and not query.descending  # as the file has it: needs no word
+    # As the file has it: needs no word. What runs first, then the newest: neither rises nor falls.
+    is_plain = query.sort is TaskSort.ORDER and not query.descending
+    is_plain = is_plain or (query.sort is TaskSort.RECENT and query.state is None)
     return _TITLES[index] + (arrow(query) if _SORT_OF[index] is query.sort and not is_plain else "")
 
 
@@ -78,14 +86,14 @@ def id_cells(row: TaskRow) -> int:
     return cell_width(clean(row.id[:_WIDEST_ID]))
 
 
-def line(row: TaskRow, now: float, *, marked: bool) -> Line:
-    """One task at this moment."""
+def line(row: TaskRow, now: float, *, marked: bool, brief: bool = False) -> Line:
+    """One task at this moment. `brief`: its state is a sign only, as the tab says the word."""
     look = fmt.task_look(row.state)
-    word = "done" if row.state is TaskState.SUCCEEDED else row.state.value
+    state = look.glyph if brief else f"{look.glyph} {fmt.task_word(row.state)}"
     number = row.tries + (row.state is TaskState.RUNNING)  # the one under way counts, too
     tries = Cell(f"{number:,}", "warn" if number > 1 else "") if number else Cell(fmt.NONE, "dim")
     worker = Cell(fmt.short_worker(row.worker)) if row.worker else Cell(fmt.NONE, "dim")
-    cells = (Cell(row.id), Cell(f"{look.glyph} {word}", look.style), tries, worker, _age(row, now), _text(row))
+    cells = (Cell(row.id), Cell(state, look.style), tries, worker, _age(row, now), _text(row))
     return Line(row.seq, cells, marked)
 
 
@@ -114,7 +122,16 @@ def _wait(seconds: int) -> str:
 
 def _text(row: TaskRow) -> Cell:
     if row.error and row.state is TaskState.FAILED:
-        return Cell(row.error[:_ROW_TEXT], "bad")
+        return Cell(_reason(row.error[:_ROW_TEXT]), "bad")
     if row.error and row.state is TaskState.PENDING:
-        return Cell(row.error[:_ROW_TEXT], "dim")
+        return Cell(_reason(row.error[:_ROW_TEXT]), "dim")
     return Cell(row.text[:_ROW_TEXT])
+
+
+def _reason(error: str) -> str:
+    """What went wrong before what kind of error it is: the end may be cut, and kinds are few. Of a long path into the
+    request only the last part is left, `…image: the image could not be decoded`."""
+    kind = _ERROR_TYPE.match(error)
+    message = error[kind.end() :] if kind is not None else error
+    message = _PATH.sub("…", message, count=1) if _PATH.match(message) else message
+    return f"{message} ({kind.group(1)})" if kind is not None else message

@@ -40,7 +40,8 @@ class Workers(ListPanel[WorkerView]):
         unwell = sum(view.state in fmt.UNWELL for view in workers)
         parked = any(view.state == "parked" for view in workers)
         title = f"Workers {len(workers):,}" + (f" · {unwell:,} unwell" if unwell else "")
-        self.caption(title, "+ - change, w revive" if parked else "+ - change")
+        hint = "+ - change, w revive" if parked else "+ - change"
+        self.caption(title, *((hint,) if snapshot.status not in ("draining", "finished") else ()))
 
 
 @lru_cache(maxsize=32)

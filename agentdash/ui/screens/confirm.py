@@ -19,7 +19,7 @@ _LABEL_CELLS = 34
 
 
 class ConfirmDialog(ModalScreen[bool]):
-    """Cancel has the focus, so Enter is no; `y` and the other button are yes."""
+    """The button that does nothing has the focus, so Enter is no; `y` and the other button are yes."""
 
     AUTO_FOCUS = "#no"
     BINDINGS: ClassVar = [
@@ -57,11 +57,12 @@ class ConfirmDialog(ModalScreen[bool]):
     ConfirmDialog #no:nocolor:focus, ConfirmDialog #yes:nocolor:focus { text-style: bold reverse; }
     """
 
-    def __init__(self, question: str, *, detail: str = "", confirm_label: str) -> None:
+    def __init__(self, question: str, *, detail: str = "", confirm_label: str, refuse_label: str = "Cancel") -> None:
         super().__init__()
         self._question = question[:_LONGEST]
         self._detail = detail[:_LONGEST]
         self._label = confirm_label
+        self._refuse_label = refuse_label
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(id="dialog", can_focus=False):
@@ -70,7 +71,7 @@ class ConfirmDialog(ModalScreen[bool]):
                 if self._detail:
                     yield Static(Content(clean_lines(self._detail)), id="detail")
             with Horizontal(id="buttons"):
-                yield Button(self._labelled("Cancel", "no"), id="no", compact=True)
+                yield Button(self._labelled(clean(self._refuse_label), "no"), id="no", compact=True)
                 yield Button(self._labelled(clean(self._label), "yes"), id="yes", variant="warning", compact=True)
 
     def _labelled(self, label: str, name: str) -> Content:

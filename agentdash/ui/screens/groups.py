@@ -23,6 +23,7 @@ from agentdash.ui.crash import log_fault
 from agentdash.ui.panels.keybar import KeyBar
 from agentdash.ui.panels.lines import Cell, Column, Line, LineList
 from agentdash.ui.run import Run
+from agentdash.ui.screens.runline import RunLine
 from agentdash.ui.verbs import Verbs
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _NARROW_COLUMNS = (Column("tasks", 9, "right"), Column("error", 0))
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 
 
-class _Groups(LineList):
+class GroupList(LineList):
     """The list. Its Enter stands in the key bar."""
 
     BINDINGS: ClassVar = [
@@ -74,6 +75,7 @@ class GroupsScreen(Screen[ErrorGroup | None]):
     def __init__(self, run: Run) -> None:
         super().__init__()
         self._run = run
+        self._line = RunLine(run, id="run")
         self._groups: dict[tuple[str, str], ErrorGroup] = {}
         self._failed: int | None = None  # as many had failed when the groups were asked for; None: ask again
         self._asked_at = float("-inf")
@@ -84,7 +86,8 @@ class GroupsScreen(Screen[ErrorGroup | None]):
         self._fault = ""
 
     def compose(self) -> ComposeResult:
-        groups = _Groups(_COLUMNS, empty="Looking at the failed tasks …", show_heads=False, id="groups")
+        yield self._line
+        groups = GroupList(_COLUMNS, empty="Looking at the failed tasks …", show_heads=False, id="groups")
         groups.border_title = "Failed tasks by error"
         yield groups
         with VerticalScroll(id="example") as example:
@@ -107,8 +110,8 @@ class GroupsScreen(Screen[ErrorGroup | None]):
         return Verbs(cast("App[None]", self.app), self._run)
 
     @property
-    def _list(self) -> _Groups:
-        return self.query_one(_Groups)
+    def _list(self) -> GroupList:
+        return self.query_one(GroupList)
 
     @property
     def current(self) -> ErrorGroup | None:
@@ -119,6 +122,7 @@ class GroupsScreen(Screen[ErrorGroup | None]):
     # -- what it shows -----------------------------------------------------------------------------------------------
     def update(self, snapshot: Snapshot, now: float) -> None:
         """Look at the groups again when other tasks have failed, but not all the time."""
+        self._line.update(snapshot, now)
         if snapshot.counts.failed != self._failed and abs(now - self._asked_at) >= _EVERY_S:
             self._ask(snapshot.counts.failed, now)
 

@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import ActiveBinding, Binding
+from textual.dom import DOMNode
 from textual.screen import Screen
 
 from agentdash.text import cell_width
-from agentdash.ui.format import credential_look, lock_look, run_look, task_look, worker_look
+from agentdash.ui.format import Look, credential_look, lock_look, run_look, task_look, task_word, worker_look
 from agentdash.ui.panels.document import Document
 from agentdash.ui.panels.keybar import KeyBar
-from agentdash.ui.screens.groups import GroupsScreen
-from agentdash.ui.screens.log import LogScreen
+from agentdash.ui.screens.groups import GroupList, GroupsScreen
+from agentdash.ui.screens.log import LogLines, LogScreen
 from agentdash.ui.screens.task import TaskScreen
 
 Pairs = Sequence[tuple[str, str]]
 
-_OTHERS: Final[tuple[tuple[str, type[Screen[Any]]], ...]] = (
-    ("A task", TaskScreen),
-    ("Failed tasks by error", GroupsScreen),
-    ("The log", LogScreen),
+_OTHERS: Final[tuple[tuple[str, tuple[type[DOMNode], ...]], ...]] = (
+    ("A task", (TaskScreen,)),
+    ("Failed tasks by error", (GroupList, GroupsScreen)),
+    ("The log", (LogLines, LogScreen)),
+)
+_COLUMNS: Final = (
+    ("fail", "workers: failures of the service since the last task that ended"),
+    ("rec", "workers: how often it recovered from such failures"),
+    ("sent", "keys: requests sent with it"),
+    ("end", "keys: the last letters of the key itself"),
+    ("org", "keys: the organization, whose limit its keys share: the first 8 letters of its id"),
+    ("429s", "answers that say: too many requests; that limit pauses, and the task is tried again"),
+    ("by, pid", "locks: the worker that holds the task, and its process"),
+    ("beat", "locks: since the holder last said that it lives"),
 )
 _SIGNS: Final = (
     ("tasks", task_look, ("pending", "running", "succeeded", "failed", "cancelled")),
@@ -41,12 +52,16 @@ _MOST: Final = 100
 _TWO_COLUMNS: Final = 100
 _BETWEEN: Final = 3
 _LEAST_WORDS: Final = 3
+_NO_BREAK: Final = "\N{NO-BREAK SPACE}"
 
 
 class HelpScreen(Screen[None]):
     """Shows the groups of (keys, what they do) that it is handed, those of the other screens, and how states read."""
 
     AUTO_FOCUS = "Document"
+    HIDES_APP_KEYS: ClassVar = True
+    """What the app's keys do could not be seen behind it."""
+
     BINDINGS: ClassVar = [
         Binding("escape", "back", "Back", tooltip="Back to where you were", id="back"),
         Binding("question_mark", "back", "Back", show=False, tooltip="Back to where you were", id="help"),
@@ -77,14 +92,15 @@ class HelpScreen(Screen[None]):
         column = max((len(keys) for _, pairs in [*groups, ("", signs)] for keys, _ in pairs), default=0) + _GAP
         column = min(column, width // 3)
         sections = [(title, "\n".join(_beside(pairs, column, width, number))) for title, pairs in groups]
+        sections.append(("Columns", "\n".join(_lines(_COLUMNS, column, min(_MOST, room)))))
         sections.append(("Signs", "\n".join(_lines(signs, column, min(_MOST, room)))))
         self.query_one(Document).set_sections(sections)
 
     def _of_other_screens(self) -> Iterator[tuple[str, Pairs]]:
         """Every key of these that says what it does: those for moving are told once, with the lists."""
-        for title, screen in _OTHERS:
+        for title, owners in _OTHERS:
             told: dict[str, list[str]] = {}
-            for binding in Binding.make_bindings(screen.BINDINGS):
+            for binding in Binding.make_bindings(entry for owner in owners for entry in owner.BINDINGS):
                 if binding.tooltip:
                     told.setdefault(binding.tooltip, []).append(self.app.get_key_display(binding))
             yield title, [(" ".join(keys), does) for does, keys in told.items()]
@@ -95,7 +111,10 @@ class HelpScreen(Screen[None]):
 
 
 def _signs() -> Pairs:
-    return [(of, "   ".join(f"{look(state).glyph} {state}" for state in states)) for of, look, states in _SIGNS]
+    def told(look: Callable[[str], Look], states: Sequence[str]) -> str:
+        return "   ".join(f"{look(state).glyph}{_NO_BREAK}{task_word(state)}" for state in states)
+
+    return [(of, told(look, states)) for of, look, states in _SIGNS]
 
 
 def _joined(pairs: Pairs) -> Pairs:
@@ -147,7 +166,8 @@ def _beside(pairs: Pairs, column: int, width: int, number: int) -> Iterator[str]
 def _lines(pairs: Pairs, column: int, width: int) -> Iterator[str]:
     """The keys in a column, and beside them what they do, wrapped."""
     for keys, does in pairs:
-        head, *rest = textwrap.wrap(does, max(_LEAST, width - column)) or [""]
+        wrapped = [line.replace(_NO_BREAK, " ") for line in textwrap.wrap(does, max(_LEAST, width - column))]
+        head, *rest = wrapped or [""]
         if len(keys) + _GAP > column:  # many keys: they take a line of their own
             yield keys
             yield " " * column + head

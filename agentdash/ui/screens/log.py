@@ -23,21 +23,20 @@ from agentdash.figures import count
 from agentdash.model import Snapshot
 from agentdash.text import clean_lines
 from agentdash.ui.crash import log_fault
-from agentdash.ui.format import clock_time
+from agentdash.ui.format import clock_time, event_look
 from agentdash.ui.panels.keybar import KeyBar
 from agentdash.ui.panels.lines import Cell, Column, Line, LineList
 from agentdash.ui.run import Run
+from agentdash.ui.screens.runline import RunLine
 
 MAX_LINES: Final = 2000
 MAX_BYTES: Final = 2**20
 _EVERY_S = 1.0
 _TEXT_CHARS = 2000
 _TRACEBACK_LINES = 40
-_WIDE = 90
-_COLUMNS = (Column("time", 8), Column("level", 8), Column("action", 18, rank=1), Column("message", 0))
-_NARROW_COLUMNS = (Column("time", 8), Column("", 1), Column("message", 0))
+_COLUMNS = (Column("time", 8), Column("", 1), Column("message", 0))  # as events look
 _LEVELS = {
-    "debug": ("·", "dim"), "info": (" ", ""), "warning": ("!", "warn"), "error": ("✖", "bad"), "critical": ("✖", "bad"),
+    "debug": ("·", "dim"), "info": ("·", ""), "warning": ("!", "warn"), "error": ("✖", "bad"), "critical": ("✖", "bad"),
 }  # fmt: skip
 _EMPTY = "Nothing has been logged yet."
 
@@ -150,17 +149,17 @@ def _time(text: object) -> float | None:
         return None
 
 
-def _line(entry: Entry, is_wide: bool) -> Line:
-    glyph, style = _LEVELS.get(entry.level, ("", ""))
+def _line(entry: Entry) -> Line:
+    """As the events show it: what has happened says more than how grave the log calls it."""
+    look = event_look(entry.action)
+    glyph, style = look if look.style else _LEVELS.get(entry.level, ("", ""))
     time = Cell(clock_time(entry.at) if entry.at is not None else "", "dim")
     is_first = entry.key[2] == 0
     text = Cell(entry.text, style if is_first and (entry.level or entry.at) else "dim")
-    if not is_wide:
-        return Line(entry.key, (time, Cell(glyph if is_first else "", style), text))
-    return Line(entry.key, (time, Cell(entry.level if is_first else "", style), Cell(entry.action, "dim"), text))
+    return Line(entry.key, (time, Cell(glyph if is_first else "", style), text))
 
 
-class _Lines(LineList):
+class LogLines(LineList):
     """The list. Its Enter stands in the key bar."""
 
     BINDINGS: ClassVar = [
@@ -194,13 +193,14 @@ class LogScreen(Screen[None]):
     def __init__(self, run: Run) -> None:
         super().__init__()
         self._run = run
+        self._line = RunLine(run, id="run")
         self._end: LogEnd | None = None
         self._read_at = float("-inf")
         self._is_reading = False
-        self._is_wide = True
 
     def compose(self) -> ComposeResult:
-        lines = _Lines(_COLUMNS, id="lines")
+        yield self._line
+        lines = LogLines(_COLUMNS, id="lines")
         lines.border_title = "Log"
         yield lines
         with VerticalScroll(id="whole") as whole:
@@ -218,6 +218,7 @@ class LogScreen(Screen[None]):
 
     def update(self, snapshot: Snapshot, now: float) -> None:
         """Look whether the file has changed, but not all the time."""
+        self._line.update(snapshot, now)
         if abs(now - self._read_at) >= _EVERY_S:
             self._begin(now)
 
@@ -253,8 +254,7 @@ class LogScreen(Screen[None]):
         top = lines.line_at(lines.top_row)
         lines.empty = _EMPTY
         lines.border_subtitle = f"the last {count(len(entries), 'line')}" if entries else ""
-        lines.columns = _COLUMNS if self._is_wide else _NARROW_COLUMNS
-        lines.show([_line(entry, self._is_wide) for entry in entries])
+        lines.show([_line(entry) for entry in entries])
         if was_at_end and end_was_seen:
             lines.action_to_end()
             return
@@ -281,14 +281,6 @@ class LogScreen(Screen[None]):
             self.query_one("#text", Static).update(Content(text))
             whole.scroll_home(animate=False)
         self.refresh_bindings()
-
-    def on_resize(self) -> None:
-        """Narrow terminals show less of a line."""
-        is_wide = self.size.width >= _WIDE
-        if is_wide != self._is_wide:
-            self._is_wide = is_wide
-            if self._end is not None:
-                self._show()
 
     def action_back(self) -> None:
         """Leave."""

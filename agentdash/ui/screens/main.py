@@ -25,7 +25,7 @@ from agentdash.ui.panels.header import RunHeader
 from agentdash.ui.panels.keybar import KeyBar
 from agentdash.ui.panels.lines import LineList
 from agentdash.ui.panels.locks import Locks
-from agentdash.ui.panels.paneltabs import PanelTabs
+from agentdash.ui.panels.paneltabs import PanelTabs, panel_marks
 from agentdash.ui.panels.queue import Queue, QueuePanel
 from agentdash.ui.panels.workers import Workers
 from agentdash.ui.run import Run
@@ -58,11 +58,13 @@ class MainScreen(Screen[None]):
         yield PanelTabs(("Queue", "Workers", "Keys", "Locks", "Events"), id="tabs")
         # Classes are given here already: to change those of a mounted widget is to style it and all below it again.
         with Horizontal(id="body"):
-            yield QueuePanel(self._run.list_tasks, id="queue").add_class("panel", "-shown")
+            yield QueuePanel(self._run.list_tasks, monotonic=self._run.clock.monotonic, id="queue").add_class(
+                "panel", "-shown"
+            )
             with Vertical(id="side", classes="away"):
                 yield Workers(id="workers").add_class("panel")
                 yield Credentials(id="credentials").add_class("panel")
-                yield Locks(id="locks").add_class("panel")
+                yield Locks(id="locks").add_class("panel", "-calm")
         yield Events(id="events").add_class("panel")
         yield Banner(id="banner")
         yield KeyBar(("pause",), SHOWN_ORDER, ("help", "quit_run"))
@@ -95,6 +97,8 @@ class MainScreen(Screen[None]):
         self._guarded(credentials, lambda: credentials.update(snapshot, now))
         self._update_locks(snapshot, now, monotonic)
         self._update_events(snapshot)
+        tabs = self.query_one(PanelTabs)
+        self._guarded(tabs, lambda: tabs.mark(panel_marks(snapshot, self._merged_locks(snapshot))))
         banner = self.query_one(Banner)
         self._guarded(banner, lambda: banner.update(snapshot, now), hidden_too=True)
         self.query_one(KeyBar).rename("pause", "Resume" if snapshot.paused else "Pause")
@@ -122,7 +126,11 @@ class MainScreen(Screen[None]):
         if panel.is_on_screen and monotonic - self._locks_at >= _LOCKS_EVERY_S:
             self._locks_at = monotonic
             self.run_worker(self._read_locks(), name="locks", group="locks", exit_on_error=False)
-        self._guarded(panel, lambda: panel.update(self._merged_locks(snapshot), now))
+        self._guarded(panel, lambda: self._show_locks(panel, self._merged_locks(snapshot), now))
+
+    def _show_locks(self, panel: Locks, locks: tuple[LockView, ...], now: float) -> None:
+        panel.update(locks, now)
+        panel.set_class(not any(lock.state in ("stale", "overdue") for lock in locks), "-calm")  # it takes little room
 
     def _merged_locks(self, snapshot: Snapshot) -> tuple[LockView, ...]:
         """This process's locks as they are now, and of the others what was read last."""
@@ -217,11 +225,16 @@ class MainScreen(Screen[None]):
         """Put the selected tasks back."""
         ids = self._selected()[0]
         if ids and await self._verbs.requeue(ids):
-            self.query_one(Queue).clear_marks()
+            self._done_to_tasks()
 
     def action_cancel(self) -> None:
         """Cancel the selected tasks, after a question."""
-        self._verbs.ask_cancel(self._selected()[0], then=self.query_one(Queue).clear_marks)
+        self._verbs.ask_cancel(self._selected()[0], then=self._done_to_tasks)
+
+    def _done_to_tasks(self) -> None:
+        queue = self.query_one(Queue)
+        queue.clear_marks()
+        queue.look_again()
 
     def _selected(self) -> tuple[tuple[str, ...], set[TaskState]]:
         """What `r` and `x` are meant for, and its states: the task of the row in the panel that has the focus."""

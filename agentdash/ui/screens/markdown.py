@@ -125,7 +125,7 @@ class MarkdownScreen(Screen[None]):
         note.display = self._is_cut
         yield note
         yield MarkdownText(self._text, id="markdown")
-        yield KeyBar(("markdown_back",))
+        yield KeyBar(("markdown_back",), (), ("help", "quit_run"))
 
     def on_mount(self) -> None:
         self.query_one(MarkdownText).focus()

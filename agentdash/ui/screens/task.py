@@ -17,11 +17,12 @@ from textual.worker import Worker
 from agentdash.errors import AgentdashError
 from agentdash.model import FINISHED_STATES, Counts, Snapshot, TaskDetail, TaskState
 from agentdash.text import clean, shorten
-from agentdash.ui.format import span, task_look
+from agentdash.ui.format import span, task_look, task_word
 from agentdash.ui.panels.document import Document
 from agentdash.ui.panels.keybar import KeyBar
 from agentdash.ui.run import Run
 from agentdash.ui.screens.markdown import MarkdownScreen
+from agentdash.ui.screens.runline import RunLine
 from agentdash.ui.screens.taskfile import save
 from agentdash.ui.screens.tasktext import TaskText, describe
 from agentdash.ui.terminal import copy_to_clipboard
@@ -54,6 +55,7 @@ class TaskScreen(Screen[None]):
     def __init__(self, run: Run, task_id: str) -> None:
         super().__init__()
         self._run = run
+        self._line = RunLine(run, id="run")
         self._task_id = task_id
         self._detail: TaskDetail | None = None
         self._text: TaskText | None = None
@@ -72,9 +74,10 @@ class TaskScreen(Screen[None]):
         self._trouble = ""
 
     def compose(self) -> ComposeResult:
+        yield self._line
         yield Static("", id="title", markup=False)
         yield Document(empty="Reading the task …", id="document")
-        order = ("task_copy", "task_save", "task_requeue", "task_cancel", "task_markdown")
+        order = ("task_copy", "task_markdown", "task_requeue", "task_cancel", "task_save")
         yield KeyBar(("task_back",), order, ("help", "quit_run"))
 
     def on_mount(self) -> None:
@@ -96,6 +99,7 @@ class TaskScreen(Screen[None]):
             return
         try:
             self._now, self._counts = now, snapshot.counts
+            self._line.update(snapshot, now)
             self._take_output()
             self._show_title()
             if self._may_have_changed() and self._run.clock.monotonic() - self._read_at >= _READ_EVERY_S:
@@ -207,7 +211,7 @@ class TaskScreen(Screen[None]):
             said += [shorten(clean(row.worker), 20)] if row.worker else []
             if self._is_running and detail.claimed_at:
                 said.append(span(self._now - detail.claimed_at))
-            state, rest = f"  {look.glyph} {row.state.value}", "".join(f"  {part}" for part in said)
+            state, rest = f"  {look.glyph} {task_word(row.state)}", "".join(f"  {part}" for part in said)
             name = shorten(clean(row.id), max(8, width - len(state) - len(rest)))
             title = Content.assemble((name, "bold"), (state, _COLOURS.get(look.style, "")), (rest, _DIM))
         static = self.query_one("#title", Static)

@@ -22,7 +22,7 @@ _ORGANIZATION_CHARS = 8
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 """What a file leaves out: who looks at it in a terminal must not be steered by it."""
 _OUTCOMES: Final = {
-    "succeeded": ("✔", "succeeded"),
+    "succeeded": ("✔", "done"),
     "failed": ("✖", "failed"),
     "task": ("✖", "refused"),
     "limited": ("✖", "rate limited"),
@@ -36,6 +36,9 @@ _OUTCOMES: Final = {
     "pending": ("○", "put back"),
 }
 """How an attempt ended, for people. Anything else (it was interrupted, it was not sent) leaves the task pending."""
+_API_ERROR = re.compile(r"[a-z_]+_error|4\d\d")
+"""What the API calls its errors; those of Python are written otherwise."""
+
 _ELSEWHERE = "Nothing yet. What a worker of another process writes can be seen when it has finished."
 
 
@@ -177,10 +180,10 @@ def _not_tried(detail: TaskDetail) -> str:
 def _attempt(attempt: Attempt) -> str:
     """How it ended, when, how long and by whom; an error and the request's id below it."""
     glyph, outcome = _OUTCOMES.get(attempt.outcome, ("○", attempt.outcome))
+    if attempt.outcome == "task" and not _API_ERROR.fullmatch(attempt.error_type or ""):
+        outcome = "failed"  # an exception of a function's own: nobody refused anything
     took = span(attempt.finished_at - attempt.started_at)
-    organization = (attempt.organization or "")[:_ORGANIZATION_CHARS]
-    if attempt.organization and len(attempt.organization) > _ORGANIZATION_CHARS:
-        organization += "…"
+    organization = (attempt.organization or "")[:_ORGANIZATION_CHARS]  # as keys and events call it
     who = "  ".join(part for part in (attempt.worker, attempt.credential, organization) if part)
     lines = [f"{attempt.fence}. {glyph} {outcome}  {local_time(attempt.started_at)}  {took}  {who or NONE}"]
     if attempt.error_type:
@@ -219,7 +222,7 @@ def _usage(detail: TaskDetail) -> Iterator[str]:
     of_attempt = (
         ("worker", details.get("worker")),
         ("credential", details.get("credential")),
-        ("organisation", details.get("organization")),
+        ("organization", details.get("organization")),
         ("request", request),
     )
     of_answer = (
