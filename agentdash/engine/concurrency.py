@@ -10,16 +10,19 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
+from agentdash.engine.turnover import FEW, MANY_ROUNDS, Turnover
 from agentdash.figures import count
 
 FIRST_WORKERS = 4
-_STEP_S = 0.25
+_STEP_S = 0.1
 """Between two steps of the slow start, once answers tell how long a request takes; `_BLIND_STEP_S` before that."""
 _BLIND_STEP_S = 1.0
 _CALM_S = 2.0
 """How long all must have been busy before there are more, when the slow start is over."""
 _FILLED_S = 5.0
 """How long some must have waited before there are fewer; twice the time a request takes, if that is longer."""
+_ALMOST = 0.9
+"""Of that time, as it is not looked at in every moment."""
 _SMALLEST = 2
 _SMALLEST_SHARE = 0.1
 _SURPLUS = 3
@@ -29,11 +32,8 @@ _GROWTH = 1.5
 _MOST_CUT = 0.75
 _AHEAD_S = 0.1
 """The reserve: requests for so many seconds stand ready, so that a slow disk does not make the line run dry."""
-_FEW = 20
 _ROUNDS = 3
-_CALM_ROUNDS = 8
-"""How many tasks must have ended for each worker before it is said how many end a second: many where nothing hurries,
-as tasks that take unequal times end now more and now less often."""
+"""How many tasks must have ended for each worker in the slow start; later it is `MANY_ROUNDS`."""
 _NOT_WORTH = 0.05
 _MANY = 40
 _SHORT = 0.75
@@ -93,42 +93,10 @@ class _Sample:
     target: float
 
 
-@dataclass(slots=True)
-class _Counter:
-    """Counts the tasks that end with one number of workers, from one of their ends to another.
-
-    Looked at after each so many ends as there are workers: those who began together end together. After many it counts
-    anew, so that it tells of the last of them.
-    """
-
-    began_at: float
-    workers: int
-    first_at: float | None = None
-    number: int = 0
-    counted: tuple[int, float] = (0, 0.0)
-    before: tuple[int, float] = (0, 0.0)
-
-    def ended(self, now: float, took: float) -> None:
-        if self.first_at is None:
-            self.first_at = now if now - took >= self.began_at else None
-            return
-        self.number += 1
-        if self.number % self.workers == 0:
-            self.counted = (self.number, now - self.first_at)
-            if self.number >= 2 * max(_FEW, _CALM_ROUNDS * self.workers):
-                self.before, self.first_at, self.number = self.counted, now, 0
-
-    def per_second(self, rounds: int) -> float | None:
-        """Tasks a second; None before so many have ended for each worker."""
-        enough = max(_FEW, rounds * self.workers)
-        number, seconds = self.counted if self.counted[0] >= enough else self.before
-        return number / seconds if number >= enough and seconds > 0 else None
-
-
 class Concurrency:
     """Decides about the number of workers of one run: between 1 and `most`, and `first` to begin with.
 
-    It is told of each task that `ended`, and looks about every quarter of a second (`decide`). `learns_limits`: limits
+    It is told of each task that `ended`, and looks about ten times a second (`decide`). `learns_limits`: limits
     may become known with the first answer; until then it grows as long as all are busy, as the pacing lets more and
     more unanswered requests go.
     """
@@ -142,7 +110,7 @@ class Concurrency:
         self._ended = 0
         self._workers = self.first
         self._changed_at = now
-        self._counter = _Counter(now, self.first)
+        self._turnover = Turnover(now, self.first)
         self._samples: deque[_Sample] = deque()
         self._trial: _Trial | None = None
         self._gain: str | None = None
@@ -157,9 +125,9 @@ class Concurrency:
         """A task has ended that kept its worker busy for `took` seconds until `now`."""
         took = max(0.0, took)
         self._ended += 1
-        weight = 1 / min(self._ended, 2 * max(_FEW, self._workers))
+        weight = 1 / min(self._ended, 2 * max(FEW, self._workers))
         self.took = took if self.took is None else self.took + (took - self.took) * weight
-        self._counter.ended(now, took)
+        self._turnover.ended(now, took)
 
     def decide(self, seen: Observation) -> Change | None:
         """The change to make now, if any; it is taken as made."""
@@ -167,7 +135,7 @@ class Concurrency:
         change = self._overloaded(seen) if seen.outage is not None else None
         if seen.outage is not None or seen.is_held or not seen.pending:
             self._samples.clear()  # who waits now, and what ends, says nothing
-            self._counter = _Counter(seen.now, seen.workers)
+            self._turnover = Turnover(seen.now, seen.workers)
         else:
             target = self._needed(seen.rate)
             self._sample(seen, target)
@@ -175,7 +143,7 @@ class Concurrency:
             change = self._step_back(seen) or self._cut(seen) or self._grow(seen, target)
         if change is not None:
             self._changed_at, self._workers = seen.now, change.workers
-            self._counter = _Counter(seen.now, change.workers)
+            self._turnover = Turnover(seen.now, change.workers)
             self._samples.clear()
         return change
 
@@ -202,7 +170,7 @@ class Concurrency:
 
     def _per_second(self) -> float | None:
         """Tasks finished a second with this number of workers; None before that is known."""
-        return self._counter.per_second(_ROUNDS if self._is_starting else _CALM_ROUNDS)
+        return self._turnover.per_second(_ROUNDS if self._is_starting else MANY_ROUNDS)
 
     def _is_saturated(self, seen: Observation) -> bool:
         """Whether all are busy: now, in the slow start; later, for some time, as a moment says little then."""
@@ -225,9 +193,10 @@ class Concurrency:
 
     def _cut(self, seen: Observation) -> Change | None:
         """Workers that have waited all the time are not needed; slowly, and as the highest of the last targets says."""
-        since, longest = self._samples[0].now, self._filled_s - 2 * _STEP_S
-        target = max(sample.target for sample in self._samples)
-        if seen.now - since < longest or seen.workers - target < max(_SURPLUS, _SURPLUS_SHARE * seen.workers):
+        since, target = self._samples[0].now, max(sample.target for sample in self._samples)
+        if seen.now - since < _ALMOST * self._filled_s or seen.workers - target < max(
+            _SURPLUS, _SURPLUS_SHARE * seen.workers
+        ):
             return None
         wanted = max(int(target), math.ceil(_MOST_CUT * seen.workers))
         if self._mean_waiting() < seen.workers - wanted:

@@ -51,8 +51,9 @@ class TokenEstimator:
         if size.characters > 0 and taken > 0:
             ratio = min(_MOST_RATIO, max(0.0, taken - _FRAME_TOKENS) / size.characters)
             known = self._ratio.get(size.model)
-            weight = _MEMORY * min(1.0, size.characters / 400)
-            self._ratio[size.model] = ratio if known is None else known + weight * (ratio - known)
+            weight = min(1.0, size.characters / 400) * (1.0 if known is None else _MEMORY)
+            known = _TOKENS_A_CHARACTER if known is None else known
+            self._ratio[size.model] = known + weight * (ratio - known)
         known = self._output.get(size.model)
         output = float(usage.output_tokens)
         self._output[size.model] = output if known is None else known + _MEMORY * (output - known)

@@ -15,6 +15,8 @@ _HEADERS = {
     name: f"anthropic-ratelimit-{name.replace('_', '-')}-" for name in (REQUESTS, INPUT_TOKENS, OUTPUT_TOKENS, TOKENS)
 }
 _MOST = 1e12
+_LEAST = 0.01
+"""Limits a minute below this one cannot be meant: one request in more than an hour and a half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def read_limits(headers: Mapping[str, str]) -> LimitReading:
     standings: dict[str, Standing] = {}
     for name, prefix in _HEADERS.items():
         limit = _number(headers.get(f"{prefix}limit"))
-        if limit is not None and limit > 0 and not (name == TOKENS and INPUT_TOKENS in standings):
+        if limit is not None and limit >= _LEAST and not (name == TOKENS and INPUT_TOKENS in standings):
             standings[name] = Standing(limit, _number(headers.get(f"{prefix}remaining")))
     organization = headers.get("anthropic-organization-id") or None
     if not standings and organization is None:

@@ -74,7 +74,8 @@ class LimitPool:
         """What is known of its limits, as JSON for another process or a later run; empty if nothing is."""
         pacer = self.busiest()
         limits = pacer.learned(now) if pacer is not None else {}
-        return json.dumps({**limits, "at": round(wall, 3)}) if limits else ""
+        model = next((name for name, known in self.pacers.items() if known is pacer), "")
+        return json.dumps({**limits, "model": model, "at": round(wall, 3)}) if limits else ""
 
     def recall(self, learned: str, wall: float, now: float, model: str = "") -> None:
         """Begin from what an earlier run or another process learned, where nothing was learned here yet."""
@@ -83,14 +84,19 @@ class LimitPool:
         try:
             limits = json.loads(learned)
             age = wall - float(limits.pop("at"))
+            model = str(limits.pop("model", model))
             if 0 <= age < _REMEMBERED_S:
                 self.pacer(model, now).recall(now, limits, age)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):
             return  # another version's: learned anew
 
     def agrees(self, advertised: Advertised) -> bool:
         """Whether these limits can be this pool's: no model has another one here."""
-        return all(self.advertised.get(model, limits) == limits for model, limits in advertised.items())
+        for model, limits in advertised.items():
+            known = dict(self.advertised.get(model, ()))
+            if any(known.get(name, limit) != limit for name, limit in limits):  # an answer may name fewer of them
+                return False
+        return True
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -74,6 +74,9 @@ class LeaseLine:
         moved = False
         while self._places:
             place = self._places[0]
+            if place.turn.done():  # it is being cancelled, and does not know of it yet
+                self._places.popleft()
+                continue
             lease = self._rotation.lease(place.size, paced=True)
             if lease is None:
                 break
@@ -90,7 +93,8 @@ class LeaseLine:
     def send_away(self) -> None:
         """Nobody in line is to be sent now: their tasks go back."""
         while self._places:
-            self._places.popleft().turn.set_result(None)
+            if not (place := self._places.popleft()).turn.done():  # else it is being cancelled
+                place.turn.set_result(None)
 
     def next_at(self) -> float:
         """When (monotonic) the next request may go."""

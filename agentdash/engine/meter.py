@@ -20,6 +20,9 @@ _LATENESS_DECAY = 0.999
 _INTERVALS_APART = 10
 _CUT = 0.97
 _BLIND_CUT = 0.9
+_LEAST = 0.01
+_FAR_CUT = 0.6
+"""Where hardly anything passes although there was time to refill: a guess that was far too high."""
 _GROWTH_PER_S = 0.01
 _GROWTH_DOUBLES_S = 8.0
 _MOST_GROWTH_PER_S = 0.05
@@ -60,7 +63,7 @@ class Meter:
 
     __slots__ = (
         "_at", "_cut_at", "_first", "_full_since", "_grown_at", "_inaccuracy", "_level", "_own", "_passed",
-        "_resumed_at", "_trusts_remaining", "lateness", "limit", "rate", "share", "size", "spent", "unit",
+        "_resumed_at", "_trusts_remaining", "lateness", "limit", "rate", "share", "size", "spent", "unit", "unsettled",
     )  # fmt: skip
 
     def __init__(self, now: float, *, unit: float = 1.0, lateness: Lateness | None = None) -> None:
@@ -71,6 +74,8 @@ class Meter:
         self.share = 1.0
         self.spent = 0.0
         """All that was ever spent, less what was given back: two moments of it tell what went out between them."""
+        self.unsettled = 0.0
+        """What was spent by estimates of which no answer has said yet how far off they are."""
         self.lateness = lateness or Lateness()
         self._level = math.inf
         self._own = math.inf
@@ -111,6 +116,7 @@ class Meter:
     def spend(self, now: float, cost: float) -> float:
         """`cost` is sent. Returns what was there before by our own accounts."""
         self.spent += cost
+        self.unsettled += cost
         self._passed += cost
         if self.rate == math.inf:
             return math.inf
@@ -122,7 +128,7 @@ class Meter:
             self._full_since = True
         if self._level - cost < self._guard(cost) + self.unit:
             self._grow(now)
-        held = self.size - self.rate * self.lateness.seconds
+        held = self.size - min(self.rate * self.lateness.seconds, _MOST_LATENESS * self.unit)
         if self.size <= _TINY * self.unit:
             self.lateness.decay()
         self._level = min(self._level, held) - cost
@@ -173,6 +179,7 @@ class Meter:
 
         So the bucket is empty, and smaller or slower than believed.
         """
+        before = min(before, self.size)  # infinite: it was sent before anything was known
         off = self._guard(cost) if self.unit == 1 else _MISJUDGED * cost
         if remaining is not None and remaining >= cost + self.unit + off:
             self._trusts_remaining = False
@@ -181,11 +188,13 @@ class Meter:
         elapsed = now - self._cut_at
         if self.limit is None and self._first is not None:
             self._measure(now, elapsed)
-        elif self.size > self.unit and self._full_since and before - cost > off:
+        elif self.size > self.unit and (self._full_since or self._passed < _FEW) and before - cost > off:
             # The mirror was full once and held so much still, the bucket nothing: it never was that large.
             most = self.size - (before - cost)
             self.size = max(self.unit, math.floor(most) if self.unit == 1 else most)
         elif self.size <= _TINY * self.unit:
+            if self.unit <= self._passed < self.size:  # so few pass between two refusals: that is all it holds
+                self.size = max(self.unit, self._passed)
             self._came_too_close(elapsed)
         elif self.unit == 1 or remaining is None or remaining < (1 - _MISJUDGED) * cost:  # else it was misjudged itself
             self._cut(elapsed)
@@ -226,14 +235,14 @@ class Meter:
         self, now: float, per_minute: float, size: float, level: float, age_s: float, *, is_advertised: bool
     ) -> None:
         """Begin with what was known `age_s` seconds ago. Raises `ValueError` for numbers that cannot be."""
-        if not (0 < per_minute < math.inf and 0 < size < math.inf and math.isfinite(level)):
+        if not (_LEAST <= per_minute < math.inf and 0 < size < math.inf and math.isfinite(level)):
             raise ValueError("no limit")
         self.limit = per_minute / 60 if is_advertised else None
         self.rate = per_minute / 60 * self.share
         self._begin(now, size * self.share, 0.0)
         self._level = self._own = min(self.size, (level + age_s * per_minute / 60) * self.share)
         if not is_advertised:
-            self._first = (size, 1.0, per_minute / 60)
+            self._first = (size + per_minute / 60, 1.0, per_minute / 60)
 
     # -- inside ------------------------------------------------------------------------------------------------------
     def _move_to(self, now: float) -> None:
@@ -248,7 +257,7 @@ class Meter:
         """What is left in the bucket on purpose: as much as the mirror may be wrong by."""
         if self.unit == 1:
             return min(1.0, _GUARD_SHARE * self.size)
-        return max(self._inaccuracy * cost, min(self.unit, _GUARD_SHARE * self.size))
+        return max(self._inaccuracy * (cost + self.unsettled), min(self.unit, _GUARD_SHARE * self.size))
 
     def _begin(self, now: float, size: float, spent: float) -> None:
         """The first that is known of the bucket: it was full before what was spent by now."""
@@ -286,7 +295,7 @@ class Meter:
             self.rate = max(self.rate, _CAUTION * speed)
             return
         if elapsed < _MEASURED_S or self._passed < _FEW:
-            self.rate *= _BLIND_CUT
+            self.rate *= _BLIND_CUT if elapsed < _MEASURED_S else _FAR_CUT
             return
         whole = max(1.0, self._passed) / elapsed
         size = passed - whole * seconds
@@ -298,7 +307,10 @@ class Meter:
 
     def _came_too_close(self, elapsed: float) -> None:
         """A bucket of almost no size: two arrivals were closer than their sending, or the rate is too high."""
-        self.lateness.learn(self.unit / self.rate)
+        if self.lateness.seconds >= _MOST_LATENESS * self.unit / self.rate:  # it cannot be that alone
+            self._cut(elapsed)
+        else:
+            self.lateness.learn(self.unit / self.rate)
 
     def _cut(self, elapsed: float) -> None:
         """The rate is below what was believed: measured, where the bucket was empty before and never full since."""

@@ -234,6 +234,8 @@ class PoolPacer:
     def moved(self) -> PoolPacer:
         """This pacer as the beginning of another pool's: the requests on their way stay with the old one."""
         self.meters = {name: copy.copy(meter) for name, meter in self.meters.items()}
+        for meter in self.meters.values():
+            meter.unsettled = 0.0
         self.in_flight = 0
         return self
 
@@ -259,6 +261,9 @@ class PoolPacer:
         was_open, ticket.is_open = ticket.is_open, False
         if ticket.pacer is not None:
             ticket.pacer.in_flight -= was_open
+            for name in ticket.marks if was_open else ():
+                meter = ticket.pacer.meters[name]
+                meter.unsettled = max(0.0, meter.unsettled - ticket.cost.of(name))
         return was_open
 
     def _blamed(self, now: float, ticket: Ticket, standings: Mapping[str, Standing]) -> str:

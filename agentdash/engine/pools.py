@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 
 from agentdash.clock import Clock
@@ -53,16 +54,16 @@ class LimitPools:
         if credential.organization is None:
             return False
         base = f"{credential.server} {credential.organization}"
-        if pool.name.startswith(base):
-            if pool.agrees(told):
-                pool.advertised.update(told)
-                return False
-            if sum(other is pool for other in self._pool_of.values()) == 1:  # its own limits have changed
-                pool.advertised = dict(told)
-                return False
-        found = next((p for n, p in self._pools.items() if n.startswith(base) and p.agrees(told)), None)
-        number = sum(name.startswith(base) for name in self._pools)
-        name = found.name if found is not None else base if not number else f"{base} limits {number + 1}"
+        siblings = [p for n, p in self._pools.items() if n == base or n.startswith(f"{base} limits ")]
+        if pool in siblings and pool.agrees(told):
+            pool.advertised.update(told)
+            return False
+        found = next((sibling for sibling in siblings if sibling.agrees(told)), None)
+        if found is None and pool in siblings and sum(other is pool for other in self._pool_of.values()) == 1:
+            pool.advertised = dict(told)  # its own limits have changed
+            return False
+        free = (f"{base} limits {number}" if number > 1 else base for number in itertools.count(1))
+        name = found.name if found is not None else next(name for name in free if name not in self._pools)
         self._join(credential, name)
         self.of(credential).advertised.update(told)
         return True

@@ -20,7 +20,7 @@ from agentdash.engine.store import Claim, Settlement
 from agentdash.figures import count
 from agentdash.model import FailureClass
 
-LOOK_S = 0.25
+LOOK_S = 0.1
 """How often the run is looked at, in seconds."""
 _OUTCOMES = frozenset({"succeeded", FailureClass.TASK.value, FailureClass.SERVICE.value})
 """Attempts that kept their workers as busy as any: what a limit or an overload refuses comes back at once."""

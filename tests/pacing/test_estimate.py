@@ -117,3 +117,10 @@ def test_whatever_was_answered_an_estimate_can_be_reckoned_with(
     cost = estimator.cost(RequestSize("m", characters, 1_000))
     assert 0 < cost.input_tokens <= 11 * characters + 100 < math.inf
     assert 0 <= cost.output_tokens <= 1_000
+
+
+@pytest.mark.parametrize("tokens", [9, 300])
+def test_a_first_answer_to_two_characters_says_little_of_forty_thousand(tokens: int) -> None:
+    estimator = TokenEstimator()
+    estimator.learn(RequestSize("m", 2), Usage(tokens, 5))
+    assert 5_000 < estimator.cost(RequestSize("m", 40_000)).input_tokens < 50_000

@@ -109,3 +109,9 @@ def test_nothing_is_raised_and_every_number_can_be_reckoned_with(headers: dict[s
         assert standing.remaining is None or 0 <= standing.remaining < math.inf
     assert set(reading.standings or ()) != {INPUT_TOKENS, TOKENS}
     assert reading.organization != ""
+
+
+@pytest.mark.parametrize("value", ["1e-320", "1e-9"])
+def test_a_limit_of_next_to_nothing_is_none(value: str) -> None:
+    """It would stop the pool for ever, or divide by nothing."""
+    assert not read_limits({"anthropic-ratelimit-requests-limit": value}).standings

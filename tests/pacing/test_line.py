@@ -291,3 +291,25 @@ async def test_when_the_next_one_goes_is_known() -> None:
     assert math.isclose(bench.line.next_at(), at, abs_tol=0.01)
     await first
     assert math.isclose(bench.now, at, abs_tol=0.01)
+
+
+@virtual
+async def test_one_who_is_being_cancelled_is_passed_over() -> None:
+    """He stands in line until his task runs once more; what happens meanwhile is no business of his."""
+    bench = Bench(per_minute=60)
+    first, second = await bench.queue("first", "second")
+    let_pass(2.0)
+    first.cancel()
+    bench.line.look()
+    await second
+    assert [name for name, _ in bench.turns] == ["second"]
+    assert bench.in_flight == 1
+
+
+@virtual
+async def test_one_who_is_being_cancelled_is_not_sent_away_too() -> None:
+    bench = Bench(per_minute=60)
+    first, second = await bench.queue("first", "second")
+    first.cancel()
+    bench.line.send_away()
+    assert await second is None

@@ -395,3 +395,34 @@ def test_whatever_happens_its_numbers_can_be_reckoned_with(events: list[tuple[st
         assert meter.unit <= meter.size < math.inf
         assert meter.level(now) <= meter.size + 1e-6
         assert now <= meter.ready_at(now, unit) < math.inf
+
+
+def test_a_refusal_of_what_was_sent_before_anything_was_known_teaches_only_that_it_is_empty() -> None:
+    meter = told(1200, 9)
+    meter.refuse(NOW + 0.1, 1, math.inf, None)
+    assert meter.level(NOW + 0.1) == 0
+    assert 1 <= meter.size <= 10
+
+
+def test_the_lateness_of_a_slow_pool_does_not_stop_a_fast_one() -> None:
+    lateness = Lateness()
+    slow, fast = Meter(NOW, lateness=lateness), Meter(NOW, lateness=lateness)
+    for meter, per_minute, left in ((slow, 60, 0), (fast, 6000, 19)):
+        meter.spend(NOW, 1)
+        meter.learn(NOW, per_minute, left, NOW, 1, 0.0)
+    for _ in range(20):
+        slow.refuse(NOW, 1, 1.0, None)
+    now, sent = NOW + 1, 0
+    while now < NOW + 11:
+        now = fast.ready_at(now, 1)
+        fast.spend(now, 1)
+        sent += 1
+    assert sent > 900
+
+
+def test_a_size_that_is_recalled_survives_the_next_measurement() -> None:
+    meter = Meter(NOW)
+    meter.recall(NOW, 1200, 20, 0, 0, is_advertised=False)
+    emptied_by(meter, 40, NOW, 2.0)
+    assert meter.size > 15
+    assert meter.rate == pytest.approx(20, rel=0.05)

@@ -91,7 +91,7 @@ def test_an_honest_server_is_used_to_the_full_and_asked_for_no_more(
 def test_never_more_is_sent_than_the_bucket_and_its_refill(
     orgs: list[Org], tasks: int, processes: int, seed: int
 ) -> None:
-    """In no window of time, from the first answer on: nobody can be rejected for what we sent."""
+    """In no window of time: nobody can be rejected for what we sent."""
     report = run(orgs, tasks, workers=200, processes=processes, seed=seed)
     for server in report.servers:
         limit = server.org.requests

@@ -13,6 +13,7 @@ from agentdash import APICredential, APIRotationState
 from agentdash.engine.limitheaders import LimitReading, Standing
 from agentdash.engine.limits import Lease, LimitPool, may_be_one_more, may_be_open
 from agentdash.engine.pacing import PoolPacer
+from agentdash.engine.store.base import CredentialRecord
 from agentdash.secret import Secret
 from tests.support.keys import Keys, limited
 from tests.support.virtual_loop import EPOCH, ManualClock
@@ -318,3 +319,58 @@ def test_a_pacer_remembers_only_what_it_knows() -> None:
     pacer = PoolPacer(NOW)
     assert pacer.learned(NOW) == {}
     assert not pacer.is_known
+
+
+@pytest.mark.parametrize(
+    "learned",
+    [
+        '{"at": 1' + "0" * 400 + "}",
+        f'{{"at": {EPOCH}, "requests": {{"per_minute": 1{"0" * 400}, "burst": 1, "level": 0}}}}',
+        f'{{"at": {EPOCH}, "requests": {{"per_minute": 1e-320, "burst": 1, "level": 0}}}}',
+        "[" * 100_000,
+    ],
+    ids=["endless date", "endless limit", "no limit", "deep"],
+)
+def test_garbage_of_other_kinds_is_learned_anew(learned: str) -> None:
+    pool = LimitPool("p")
+    pool.recall(learned, EPOCH, NOW)
+    assert not pool.pacer("", NOW).is_known
+
+
+def test_what_is_recalled_is_of_the_model_it_was_learned_from() -> None:
+    keys = Keys("a", proven=False)
+    record = CredentialRecord(keys["a"].fingerprint, "a", "org-1", learned=known_pool().learned(EPOCH, NOW))
+    keys.state.absorb([record], None, trust_marks=True)
+    assert keys.state.pool_of(keys["a"]).pacer("m", keys.clock.monotonic()).is_known
+
+
+def test_organizations_of_which_one_name_begins_the_other() -> None:
+    keys = Keys("ab")
+    tell(keys, "a", reading("org-10"))
+    tell(keys, "b", reading("org-1"))
+    assert len(set(names(keys))) == 2
+
+
+def test_when_a_shared_limit_changes_the_keys_are_together_again_after_an_answer_each() -> None:
+    keys = Keys("ab")
+    for limit in (1200, 4000):
+        for name in "ab":
+            tell(keys, name, reading("org-1", limit))
+    assert len(set(names(keys))) == 1
+
+
+def test_no_two_limits_of_an_organization_get_one_name() -> None:
+    keys = Keys("abcd")
+    for name, limit in (("a", 10), ("b", 20), ("c", 30), ("b", 10), ("d", 40)):
+        tell(keys, name, reading("org-1", limit))
+    a, b, c, d = names(keys)
+    assert a == b
+    assert len({a, c, d}) == 3
+
+
+def test_an_answer_that_names_fewer_limits_is_no_other_pool() -> None:
+    keys = Keys("ab")
+    for name in "ab":
+        tell(keys, name, reading("org-1", 1200, input_tokens=60_000))
+    tell(keys, "a", reading("org-1", 1200))
+    assert len(set(names(keys))) == 1

@@ -175,6 +175,17 @@ async def test_plus_and_minus_change_the_workers(run: FakeRun) -> None:
         assert run.called("resize") == [(17,), (16,), (15,)]
 
 
+@pytest.mark.parametrize(("sign", "workers"), [("+", 17), ("-", 15)])
+async def test_the_signs_on_the_border_change_the_workers_by_mouse(run: FakeRun, sign: str, workers: int) -> None:
+    async with opened(run) as (app, pilot):
+        lines = screen_text(app).splitlines()
+        y = next(number for number, line in enumerate(lines) if "+ - change" in line)
+        x = lines[y].index("+ - change") + "+ - change".index(sign)
+        await pilot.click(offset=(x, y))
+        await pilot.pause()
+    assert run.called("resize") == [(workers,)]
+
+
 async def test_w_revives_parked_workers(run: FakeRun) -> None:
     async with opened(run) as (app, pilot):
         assert any(worker.state == "parked" for worker in run.snapshot().workers)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import ClassVar, Generic, TypeVar
+
+from textual.content import Content
 
 from agentdash.ui.panels.lines import Line, LineList
 
@@ -51,7 +54,13 @@ class ListPanel(LineList, Generic[T]):
         """Write on the border: of the subtitles the first that fits. Our own words and numbers only, as this is
         markup."""
         room = self.size.width + self.gutter.width - _CORNERS
-        subtitle = next((text for text in subtitles if len(text) <= room), "")
+        subtitle = next((text for text in subtitles if _cells(text) <= room), "")
         if (title, subtitle) != self._caption:  # each of these two draws the whole panel again
             self._caption = (title, subtitle)
             self.border_title, self.border_subtitle = title, subtitle
+
+
+@lru_cache(maxsize=64)
+def _cells(markup: str) -> int:
+    """How wide a text is: what can be clicked in it is written as markup."""
+    return Content.from_markup(markup).cell_length

@@ -19,6 +19,8 @@ _STARTING = frozenset({"starting", "running", "paused"})
 _EMPTY = "Workers start with the run."
 _ENDED = "The run has ended."
 _MANY_FAILURES = 3
+_CHANGE = "[@click=app.simulate_key('plus')]+[/] [@click=app.simulate_key('minus')]-[/] change"
+_REVIVE = "[@click=screen.revive]w revive[/]"
 
 
 class Workers(ListPanel[WorkerView]):
@@ -40,7 +42,7 @@ class Workers(ListPanel[WorkerView]):
         unwell = sum(view.state in fmt.UNWELL for view in workers)
         parked = any(view.state == "parked" for view in workers)
         title = f"Workers {len(workers):,}" + (f" · {unwell:,} unwell" if unwell else "")
-        hint = "+ - change, w revive" if parked else "+ - change"
+        hint = f"{_CHANGE}, {_REVIVE}" if parked else _CHANGE
         self.caption(title, *((hint,) if snapshot.status not in ("draining", "finished") else ()))
 
 
