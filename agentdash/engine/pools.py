@@ -13,6 +13,7 @@ from agentdash.engine.limitheaders import NOTHING_READ, LimitReading
 from agentdash.engine.limits import Lease, LimitPool, may_be_one_more
 from agentdash.engine.meter import Lateness
 from agentdash.engine.pacing import Cost, time_for
+from agentdash.figures import amount
 
 _COOLDOWN_S = 1.0
 _MAX_COOLDOWN_S = 60.0
@@ -34,6 +35,7 @@ class LimitPools:
         self._told: dict[str, dict[str, tuple[tuple[str, float], ...]]] = {}
         self._share = 1.0
         self._lateness = Lateness()
+        self._news: list[str] = []
 
     def of(self, credential: APICredential) -> LimitPool:
         """The limit pool a credential draws from."""
@@ -56,17 +58,31 @@ class LimitPools:
         base = f"{credential.server} {credential.organization}"
         siblings = [p for n, p in self._pools.items() if n == base or n.startswith(f"{base} limits ")]
         if pool in siblings and pool.agrees(told):
+            if reading.standings and model not in pool.advertised:
+                self._note(credential, reading)
             pool.advertised.update(told)
             return False
         found = next((sibling for sibling in siblings if sibling.agrees(told)), None)
         if found is None and pool in siblings and sum(other is pool for other in self._pool_of.values()) == 1:
             pool.advertised = dict(told)  # its own limits have changed
+            self._note(credential, reading)
             return False
         free = (f"{base} limits {number}" if number > 1 else base for number in itertools.count(1))
         name = found.name if found is not None else next(name for name in free if name not in self._pools)
         self._join(credential, name)
+        if found is None and reading.standings:
+            self._note(credential, reading)
         self.of(credential).advertised.update(told)
         return True
+
+    def take_news(self) -> list[str]:
+        """What was learned of limits since the last call, in words."""
+        news, self._news = self._news, []
+        return news
+
+    def _note(self, credential: APICredential, reading: LimitReading) -> None:
+        limits = [f"{amount(limit)} {name.replace('_', ' ')}" for name, limit in reading.advertised]
+        self._news.append(f"organization {str(credential.organization)[:8]} allows {', '.join(limits)} a minute")
 
     def set_share(self, share: float) -> None:
         """So large a part of every limit is this process's."""

@@ -321,6 +321,8 @@ class TaskRunner:
         def observe(headers: Mapping[str, str]) -> None:
             told.append(reading := read_limits(headers))
             rotation.read(lease, reading)
+            for text in rotation.pools.take_news():
+                self.events.emit("limits", text)
 
         return observe
 

@@ -374,3 +374,15 @@ def test_an_answer_that_names_fewer_limits_is_no_other_pool() -> None:
         tell(keys, name, reading("org-1", 1200, input_tokens=60_000))
     tell(keys, "a", reading("org-1", 1200))
     assert len(set(names(keys))) == 1
+
+
+def test_what_is_learned_is_told_once_and_again_when_it_changes() -> None:
+    keys = Keys("ab")
+    for name in "ab":
+        tell(keys, name, reading("org-1", 1200))
+        tell(keys, name, reading("org-1", 1200))
+    assert keys.state.pools.take_news() == ["organization org-1 allows 1,200 requests a minute"]
+    tell(keys, "a", reading("org-1", 600))
+    tell(keys, "b", reading("org-1", 600))
+    assert keys.state.pools.take_news() == ["organization org-1 allows 600 requests a minute"]
+    assert keys.state.pools.take_news() == []
