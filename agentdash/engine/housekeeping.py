@@ -78,7 +78,7 @@ class Housekeeping:
         self._heard = -1
         if rotation is not None:
             rotation.on_limited = self._tell
-            rotation.before_lease = self._hear
+            rotation.hear = self._hear
 
     async def start(self, *, stop_when_stalled: bool) -> None:
         """Join the project: take over what the store knows, bring lost tasks back, then tick until stopped."""

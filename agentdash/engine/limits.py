@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from agentdash.engine.credentials import APICredential
 from agentdash.engine.estimate import RequestSize
-from agentdash.engine.meter import Lateness
+from agentdash.engine.lateness import Lateness
 from agentdash.engine.pacing import PoolPacer, Ticket
 
 _SILENCE_S = 0.5

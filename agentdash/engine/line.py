@@ -38,6 +38,7 @@ class LeaseLine:
         self._clock = clock
         self._places: deque[_Place] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._is_looking = False
 
     def __len__(self) -> int:
         return len(self._places)
@@ -51,6 +52,7 @@ class LeaseLine:
     async def turn(self, size: RequestSize) -> Lease | None:
         """Wait for a lease; None if none can be had soon, or when the line is sent away."""
         if not self._places:
+            self._rotation.hear()
             lease = self._rotation.lease(size, paced=True)
             if lease is not None:
                 return lease
@@ -71,24 +73,33 @@ class LeaseLine:
 
     def look(self) -> None:
         """Something has changed: let everybody go whose turn has come."""
-        moved = False
+        if self._is_looking:  # what is heard here is a change as well; it is minded by the look that is under way
+            return
+        self._is_looking = True
+        try:
+            if self._places:
+                self._rotation.hear()
+            has_room = self._let_go()
+        finally:
+            self._is_looking = False
+        self._arm()
+        if has_room:
+            self.on_room()
+
+    def _let_go(self) -> bool:
+        """Hand out what may be sent now; returns whether anybody has left the line."""
+        before = len(self._places)
         while self._places:
             place = self._places[0]
-            if place.turn.done():  # it is being cancelled, and does not know of it yet
-                self._places.popleft()
-                continue
-            lease = self._rotation.lease(place.size, paced=True)
-            if lease is None:
-                break
+            if not place.turn.done():  # else it is being cancelled, and does not know of it yet
+                lease = self._rotation.lease(place.size, paced=True)
+                if lease is None:
+                    break
+                place.turn.set_result(lease)
             self._places.popleft()
-            place.turn.set_result(lease)
-            moved = True
         if self._places and self._is_hopeless():
             self.send_away()
-            moved = True
-        self._arm()
-        if moved:
-            self.on_room()
+        return len(self._places) < before
 
     def send_away(self) -> None:
         """Nobody in line is to be sent now: their tasks go back."""

@@ -9,49 +9,33 @@ from __future__ import annotations
 
 import math
 
+from agentdash.engine.lateness import MOST_LATENESS, Lateness
+
 _GUARD_SHARE = 0.05
+"""The part of a bucket that is left in it on purpose, as far as that is no more than one unit."""
 _TINY = 3.0
 """Buckets of so few requests have no room for arrivals that bunch: there the lateness is learned, not the rate."""
-_FIRST_LATENESS_S = 0.003
-_LATENESS_GROWTH = 1.6
-_MOST_LATENESS = 0.5
-_LATENESS_DECAY = 0.999
-"""The longest lateness that is learned, in intervals between two requests."""
-_INTERVALS_APART = 10
 _CUT = 0.97
+"""Of a rate that was measured so much is used."""
 _BLIND_CUT = 0.9
-_LEAST = 0.01
 _FAR_CUT = 0.6
-"""Where hardly anything passes although there was time to refill: a guess that was far too high."""
+"""What a rate is cut by that cannot be measured; and where hardly anything passed although there was time."""
+_MEASURED_S = 1.0
+_FEW = 5
+"""A rate is measured over at least so long, and with at least so many requests."""
+_CAUTION = 0.85
 _GROWTH_PER_S = 0.01
 _GROWTH_DOUBLES_S = 8.0
 _MOST_GROWTH_PER_S = 0.05
-_MEASURED_S = 1.0
-_FEW = 5
-_CAUTION = 0.85
+"""How a rate grows that is below the limit, or has none: by so much a second, twice as fast after each such time."""
+_REGROWS_S = 60.0
+_REGROWTH = 0.1
+"""A size found from rejections is tried a little larger after each such time without one: it may have been chance."""
 _INACCURACY = 0.05
 _INACCURACY_DECAY = 0.99
 _MISJUDGED = 0.6
-"""How far off the estimated tokens of one request may be."""
-
-
-class Lateness:
-    """How much later than another a request may arrive that was sent as long before: of this machine and its network,
-    and so shared by all pools of a run. Learned where two came too close; forgotten slowly."""
-
-    __slots__ = ("seconds",)
-
-    def __init__(self) -> None:
-        self.seconds = _FIRST_LATENESS_S
-
-    def learn(self, interval_s: float) -> None:
-        """Two requests were closer than they were sent, at a limit that has this interval."""
-        self.seconds = max(self.seconds, min(_LATENESS_GROWTH * self.seconds, _MOST_LATENESS * interval_s))
-
-    def decay(self) -> None:
-        """One more request went well."""
-        if self.seconds > _FIRST_LATENESS_S:
-            self.seconds *= _LATENESS_DECAY
+"""How far off the estimated tokens of a request are at first, how fast that is forgotten, and how far they may be."""
+_LEAST_A_MINUTE = 0.01
 
 
 class Meter:
@@ -63,7 +47,8 @@ class Meter:
 
     __slots__ = (
         "_at", "_cut_at", "_first", "_full_since", "_grown_at", "_inaccuracy", "_level", "_own", "_passed",
-        "_resumed_at", "_trusts_remaining", "lateness", "limit", "rate", "share", "size", "spent", "unit", "unsettled",
+        "_resumed_at", "_sized_at", "_trusts_remaining", "lateness", "limit", "rate", "share", "size", "spent", "unit",
+        "unsettled",
     )  # fmt: skip
 
     def __init__(self, now: float, *, unit: float = 1.0, lateness: Lateness | None = None) -> None:
@@ -88,7 +73,7 @@ class Meter:
         a second went out by then."""
         self._full_since = True
         self._inaccuracy = _INACCURACY
-        self._cut_at = self._grown_at = now
+        self._cut_at = self._grown_at = self._sized_at = now
         self._resumed_at: float | None = None
 
     # -- before sending ----------------------------------------------------------------------------------------------
@@ -126,9 +111,12 @@ class Meter:
         before = self._own
         if before >= self.size:
             self._full_since = True
+        if not self._trusts_remaining and now - self._sized_at > _REGROWS_S:
+            self._sized_at = now
+            self.size = min(self.size + max(self.unit, _REGROWTH * self.size), 60 * self.rate)
         if self._level - cost < self._guard(cost) + self.unit:
             self._grow(now)
-        held = self.size - min(self.rate * self.lateness.seconds, _MOST_LATENESS * self.unit)
+        held = self.size - min(self.rate * self.lateness.seconds, MOST_LATENESS * self.unit)
         if self.size <= _TINY * self.unit:
             self.lateness.decay()
         self._level = min(self._level, held) - cost
@@ -235,7 +223,7 @@ class Meter:
         self, now: float, per_minute: float, size: float, level: float, age_s: float, *, is_advertised: bool
     ) -> None:
         """Begin with what was known `age_s` seconds ago. Raises `ValueError` for numbers that cannot be."""
-        if not (_LEAST <= per_minute < math.inf and 0 < size < math.inf and math.isfinite(level)):
+        if not (_LEAST_A_MINUTE <= per_minute < math.inf and 0 < size < math.inf and math.isfinite(level)):
             raise ValueError("no limit")
         self.limit = per_minute / 60 if is_advertised else None
         self.rate = per_minute / 60 * self.share
@@ -268,7 +256,7 @@ class Meter:
 
     def _emptied(self, now: float, level: float) -> None:
         self._level = self._own = level
-        self._at = self._cut_at = self._grown_at = now
+        self._at = self._cut_at = self._grown_at = self._sized_at = now
         self._passed, self._full_since, self._resumed_at = 0.0, False, None
 
     def _advertised(self, now: float, limit: float, per_minute: float) -> None:
@@ -307,7 +295,7 @@ class Meter:
 
     def _came_too_close(self, elapsed: float) -> None:
         """A bucket of almost no size: two arrivals were closer than their sending, or the rate is too high."""
-        if self.lateness.seconds >= _MOST_LATENESS * self.unit / self.rate:  # it cannot be that alone
+        if self.lateness.seconds >= MOST_LATENESS * self.unit / self.rate:  # it cannot be that alone
             self._cut(elapsed)
         else:
             self.lateness.learn(self.unit / self.rate)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from agentdash.engine.lateness import Lateness
 from agentdash.engine.limitheaders import (
     INPUT_TOKENS,
     NOTHING_READ,
@@ -16,7 +17,7 @@ from agentdash.engine.limitheaders import (
     LimitReading,
     Standing,
 )
-from agentdash.engine.meter import Lateness, Meter
+from agentdash.engine.meter import Meter
 
 FIRST_SPEED = 20.0
 """Requests a second at which a pool begins of which nothing is known."""

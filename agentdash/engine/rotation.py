@@ -53,8 +53,8 @@ class APIRotationState:
         """Whether a server is left alone for now: its keys give way to those of others."""
         self.on_limited: Callable[[], None] = lambda: None
         """Called when a pool begins to cool: other processes should know at once."""
-        self.before_lease: Callable[[], None] = lambda: None
-        """Called before a lease is given: what other processes have found out is heard first."""
+        self.hear: Callable[[], None] = lambda: None
+        """Takes over what other processes have found out; to be called before a lease is asked for."""
         self.pools = LimitPools(clock)
         self.estimator = TokenEstimator()
         self._clock = clock
@@ -127,7 +127,6 @@ class APIRotationState:
 
         `paced`: not faster than the pools' limits allow; otherwise only cooldowns and keys on trial are minded.
         """
-        self.before_lease()
         now = self._clock.monotonic()
         cost = self.estimator.cost(size)
         for credential in self._candidates():

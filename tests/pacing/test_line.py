@@ -313,3 +313,21 @@ async def test_one_who_is_being_cancelled_is_not_sent_away_too() -> None:
     first.cancel()
     bench.line.send_away()
     assert await second is None
+
+
+@virtual
+async def test_what_is_heard_while_it_looks_takes_nobodys_turn() -> None:
+    """News from another process is a change, and a change makes the line look: once more, inside its own look."""
+    bench = Bench(per_minute=600)
+    turns = [asyncio.create_task(bench.line.turn(_SIZE)) for _ in range(8)]
+    await asyncio.sleep(0)
+
+    def hear() -> None:
+        bench.state.on_change()
+        let_pass(0.2)
+
+    bench.state.hear = hear
+    leases = [await turn for turn in turns]
+    assert all(lease is not None for lease in leases)
+    assert len(bench.line) == 0
+    assert bench.state.credentials[0].in_flight == 8

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentdash.engine.meter import Lateness, Meter
+from agentdash.engine.lateness import Lateness
+from agentdash.engine.meter import Meter
 
 NOW = 1000.0
 
@@ -426,3 +427,21 @@ def test_a_size_that_is_recalled_survives_the_next_measurement() -> None:
     emptied_by(meter, 40, NOW, 2.0)
     assert meter.size > 15
     assert meter.rate == pytest.approx(20, rel=0.05)
+
+
+def test_a_size_that_was_found_by_rejections_is_tried_larger_after_a_minute_without_one() -> None:
+    """A 429 that had nothing to do with the limit must not make bursts small for the rest of the night."""
+    meter = Meter(0.0)
+    meter.learn(0.0, 600, 600, 0.0, 1.0, 0.0)
+    before = [meter.spend(0.0, 1.0) for _ in range(5)][-1]
+    meter.refuse(0.1, 1.0, before, 590)
+    found = meter.size
+    now = 0.1
+    while now < 59:
+        now += 0.5
+        meter.spend(now, 1.0)
+    assert meter.size == found
+    for _ in range(3):
+        now += 61
+        meter.spend(now, 1.0)
+    assert meter.size == found + 3
