@@ -31,10 +31,11 @@ _MOST_GROWTH_PER_S = 0.05
 _REGROWS_S = 60.0
 _REGROWTH = 0.1
 """A size found from rejections is tried a little larger after each such time without one: it may have been chance."""
-_INACCURACY = 0.05
+_FIRST_INACCURACY = 0.2
+_LEAST_INACCURACY = 0.05
 _INACCURACY_DECAY = 0.99
 _MISJUDGED = 0.6
-"""How far off the estimated tokens of a request are at first, how fast that is forgotten, and how far they may be."""
+"""How far off the estimated tokens of a request are: at first, at least, how fast it is forgotten, and at most."""
 _LEAST_A_MINUTE = 0.01
 
 
@@ -72,7 +73,7 @@ class Meter:
         """Where the limit is not advertised: what passed before the first rejection, in how many seconds, and how many
         a second went out by then."""
         self._full_since = True
-        self._inaccuracy = _INACCURACY
+        self._inaccuracy = _FIRST_INACCURACY
         self._cut_at = self._grown_at = self._sized_at = now
         self._resumed_at: float | None = None
 
@@ -193,7 +194,7 @@ class Meter:
         """A request went through that was thought to take `estimate`: the bucket holds at least what it took."""
         self.size = max(self.size, used)
         off = min(_MISJUDGED, used / estimate - 1) if estimate > 0 else 0.0
-        self._inaccuracy = max(off, _INACCURACY, self._inaccuracy * _INACCURACY_DECAY)
+        self._inaccuracy = max(off, _LEAST_INACCURACY, self._inaccuracy * _INACCURACY_DECAY)
 
     def guess(self, now: float, elapsed: float, speed: float) -> None:
         """The first rejection of a limit that nobody told; requests went out at `speed` a second by then.

@@ -19,13 +19,13 @@ from agentdash.engine.limitheaders import (
 )
 from agentdash.engine.meter import Meter
 
-FIRST_SPEED = 20.0
+FIRST_SPEED = 60.0
 """Requests a second at which a pool begins of which nothing is known."""
 _SPEED_OF_RATE = 4.0
 _DOUBLES_IN_S = 0.5
 _DOUBLES_IN_TRIPS = 3.0
 """The speed doubles in so many round trips: what goes out before the first rejection is back stays a small part."""
-_MOST_STEP = 1.5
+_MOST_STEP = 2.0
 _SHORTEST_TRIP_S = 0.001
 _FASTEST = 1e5
 _MEMORY = 0.05
