@@ -71,6 +71,10 @@ class Gate:
         """The worker has a task, or has left."""
         self._passing.discard(worker.id)
 
+    def is_paced(self, worker: Worker) -> bool:
+        """Whether the worker waits for room in the line, and for nothing else."""
+        return worker.id in self._paced
+
     def let_in(self) -> None:
         """There may be room in the line: as many of those who wait for it, first come first served."""
         if self.runner is None:

@@ -101,7 +101,7 @@ class ParallelSessionManager:
         self.is_running, self._is_over = True, False
         self._manager, self._lock, self._runner = task_manager, task_lock, runner
         self._gate.runner = runner
-        runner.on_change = self.wake_all
+        runner.on_change = self._keys_changed
         runner.on_room = self._gate.let_in
         runner.on_service_back = self._service_is_back
         self._fault = None
@@ -214,6 +214,14 @@ class ParallelSessionManager:
         )
 
     # -- inside ------------------------------------------------------------------------------------------------------
+    def _keys_changed(self) -> None:
+        """A lease came back, or a key may send again: after every answer, so those who wait for room are let in one
+        by one instead of all looking each time."""
+        for worker in self._workers.values():
+            if worker.state == "waiting" and not self._gate.is_paced(worker):
+                worker.wake.set()
+        self._gate.let_in()
+
     def _service_is_back(self) -> None:
         """One worker was answered after an outage: the others need not wait out their own recoveries."""
         now = self._clock.monotonic()
