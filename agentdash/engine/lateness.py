@@ -4,8 +4,8 @@ from __future__ import annotations
 
 MOST_LATENESS = 0.5
 """The longest lateness that is learned, in intervals between two requests."""
-_FIRST_S = 0.003
-_GROWTH = 1.6
+_FIRST_S = 0.0035
+_GROWTH = 1.2
 _DECAY = 0.999
 
 

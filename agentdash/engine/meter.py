@@ -31,9 +31,9 @@ _MOST_GROWTH_PER_S = 0.05
 _REGROWS_S = 60.0
 _REGROWTH = 0.1
 """A size found from rejections is tried a little larger after each such time without one: it may have been chance."""
-_FIRST_INACCURACY = 0.2
+_FIRST_INACCURACY = 0.25
 _LEAST_INACCURACY = 0.05
-_INACCURACY_DECAY = 0.99
+_INACCURACY_DECAY = 0.998
 _MISJUDGED = 0.6
 """How far off the estimated tokens of a request are: at first, at least, how fast it is forgotten, and at most."""
 _LEAST_A_MINUTE = 0.01
@@ -97,7 +97,7 @@ class Meter:
         need = min(cost, self.size)
         need += min(self._guard(cost), self.size - need)
         missing = need - self.level(now)
-        return now + missing / self.rate if missing > 1e-9 else now
+        return max(now, self._at) + missing / self.rate if missing > 1e-9 else now
 
     def spend(self, now: float, cost: float) -> float:
         """`cost` is sent. Returns what was there before by our own accounts."""
@@ -123,6 +123,17 @@ class Meter:
         self._level = min(self._level, held) - cost
         self._own = min(before, held) - cost
         return before
+
+    @property
+    def is_tiny(self) -> bool:
+        """Whether the bucket takes no bursts, so that requests have to leave at their moment."""
+        return self.size <= _TINY * self.unit
+
+    def late(self, now: float, late_s: float) -> None:
+        """The last request went out so long after its moment: a bucket that was full has lost what came meanwhile."""
+        if late_s > 0 and self.is_tiny:
+            self._move_to(now)
+            self._level -= min(self.rate * late_s, MOST_LATENESS * self.unit)
 
     def give_back(self, now: float, amount: float) -> None:
         """So much of what was spent was not used (negative: more was)."""

@@ -28,6 +28,8 @@ _DOUBLES_IN_TRIPS = 3.0
 _MOST_STEP = 2.0
 _SHORTEST_TRIP_S = 0.001
 _FASTEST = 1e5
+BUILD_S = 0.005
+"""How long before its moment a request is built, where a bucket takes no bursts: mostly that takes one to three ms."""
 _MEMORY = 0.05
 _TOKEN_UNIT = 1000.0
 """The headers round tokens to the nearest thousand."""
@@ -70,6 +72,8 @@ class Ticket:
     marks: dict[str, tuple[float, float]] = field(default_factory=dict)
     """For each limit what had been spent with it, and what was there before it."""
     pacer: PoolPacer | None = None
+    leaves_at: float = 0.0
+    """When it shall go out, once it is built: `sent_at`, or a little later where that has to be exact."""
     is_open: bool = True
 
 
@@ -127,7 +131,7 @@ class PoolPacer:
         for name, meter in self.meters.items():
             if meter.is_known and (ready := meter.ready_at(now, cost.of(name))) > at:
                 at = ready
-        return at
+        return at - BUILD_S if self.meters[REQUESTS].is_tiny else at
 
     def sent(self, now: float, cost: Cost = ONE_REQUEST) -> Ticket:
         """A request goes out now."""
@@ -139,13 +143,19 @@ class PoolPacer:
         if self._first_sent is None:
             self._first_sent = now
         self.typical = cost if not self.requests else self.typical.towards(cost)
-        ticket = Ticket(now, cost, pacer=self)
+        ticket = Ticket(now, cost, pacer=self, leaves_at=now)
+        if self.meters[REQUESTS].is_tiny:
+            ticket.leaves_at = max(now, self.meters[REQUESTS].ready_at(now, 1.0))
         for name, meter in self.meters.items():
-            before = meter.spend(now, cost.of(name))
+            before = meter.spend(ticket.leaves_at, cost.of(name))
             ticket.marks[name] = (meter.spent, before)
         self.in_flight += 1
         self.requests += 1
         return ticket
+
+    def left(self, now: float, ticket: Ticket) -> None:
+        """A request that was to leave at its moment (`leaves_at`) goes out only now."""
+        self.meters[REQUESTS].late(now, now - ticket.leaves_at)
 
     # -- how it ended ------------------------------------------------------------------------------------------------
     def read(self, now: float, ticket: Ticket, reading: LimitReading) -> None:

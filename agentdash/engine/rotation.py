@@ -25,6 +25,8 @@ from agentdash.model import CredentialView, Failure, FailureClass, Usage
 _ROTATING = frozenset({FailureClass.LIMITED, FailureClass.QUOTA, FailureClass.CREDENTIAL})
 _ROTATE_TEXT = re.compile(r"rate[- _]?limit|quota|usage limit|credit balance|invalid[ _].*api[- _]?key", re.IGNORECASE)
 _ANY_SIZE = RequestSize()
+_TIMER_LATE_S = 0.002
+_MOST_TURNS = 500
 _PAST_DATE_S = 60.0
 """How long a quota is left alone whose stated date is over already: clocks differ, and dates are rounded."""
 
@@ -164,6 +166,21 @@ class APIRotationState:
             else:
                 lease.ticket.pacer.failed(now, lease.ticket)
         self.on_change()
+
+    async def leave(self, lease: Lease) -> None:
+        """A lease's request is built: wait for its moment, which limits without any burst want to the millisecond.
+
+        Timers are late by up to two of them; so the last two are waited out turn by turn.
+        """
+        ticket = lease.ticket
+        if ticket.pacer is None or ticket.leaves_at <= ticket.sent_at:
+            return
+        await self._clock.sleep(ticket.leaves_at - self._clock.monotonic() - _TIMER_LATE_S)
+        for _ in range(_MOST_TURNS):
+            if self._clock.monotonic() >= ticket.leaves_at:
+                break
+            await self._clock.sleep(0)
+        ticket.pacer.left(self._clock.monotonic(), ticket)
 
     def observe(
         self, credential: APICredential, organization: str | None, reading: LimitReading = NOTHING_READ, model: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from agentdash.clock import SYSTEM_CLOCK, Clock
 from agentdash.engine.backoff import ServiceBackoff
@@ -17,7 +18,7 @@ from agentdash.engine.limits import Lease
 from agentdash.engine.line import LeaseLine
 from agentdash.engine.outputs import LiveOutput, LiveOutputs
 from agentdash.engine.policy import RetryPolicy, after_failure, interrupted, success
-from agentdash.engine.processors.base import ClientSource, Processor, SizedProcessor, TaskContext
+from agentdash.engine.processors.base import LEAVING, ClientSource, Processor, SizedProcessor, TaskContext
 from agentdash.engine.rotation import APIRotationState
 from agentdash.engine.store import Claim, Settlement
 from agentdash.model import Answer, Attempt, Failure, FailureClass, Task, TaskState
@@ -99,6 +100,8 @@ class TaskRunner:
         try:
             if credential is not None and self.clients is not None:
                 context.client = self.clients.client(credential)
+            if lease is not None and self.rotation is not None:
+                LEAVING.set(partial(self.rotation.leave, lease))
             answer = await self.processor.run(claim.task, context)
         except (KeyboardInterrupt, GeneratorExit):
             raise

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
+from itertools import pairwise
 
 from agentdash.engine.estimate import RequestSize
 from agentdash.engine.limitheaders import LimitReading, Standing
 from agentdash.engine.limits import Lease
 from agentdash.engine.line import LeaseLine
+from agentdash.engine.pacing import BUILD_S
 from agentdash.engine.rotation import APIRotationState
 from tests.support.keys import CREDENTIAL, Keys, limited
 from tests.support.virtual_loop import EPOCH, LoopClock, ManualClock, VirtualLoop, virtual
@@ -24,6 +26,9 @@ class RunningClock(ManualClock):
 
     def monotonic(self) -> float:
         return asyncio.get_running_loop().time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(max(0.0, seconds))
 
 
 def let_pass(seconds: float) -> None:
@@ -331,3 +336,34 @@ async def test_what_is_heard_while_it_looks_takes_nobodys_turn() -> None:
     assert all(lease is not None for lease in leases)
     assert len(bench.line) == 0
     assert bench.state.credentials[0].in_flight == 8
+
+
+@virtual
+async def test_a_limit_without_bursts_has_its_requests_built_before_and_sent_at_their_moment() -> None:
+    bench = Bench(per_minute=1200, left=0)
+    meter = next(iter(bench.state.pool_of(bench.state.credentials[0]).pacers.values())).meters["requests"]
+    assert meter.is_tiny
+    loop, left = asyncio.get_running_loop(), []
+    for _ in range(4):
+        lease = await bench.line.turn(_SIZE)
+        assert lease is not None
+        granted = loop.time()
+        assert lease.ticket.leaves_at - granted <= BUILD_S + 1e-6
+        await bench.state.leave(lease)
+        assert (
+            lease.ticket.leaves_at - 0.0021 <= loop.time()
+        )  # the last two ms are turns, and no time passes in them here
+        left.append(lease.ticket.leaves_at)
+        bench.state.release(lease)
+    gaps = [later - earlier for earlier, later in pairwise(left)]
+    assert all(gap >= 0.05 for gap in gaps), gaps
+
+
+@virtual
+async def test_where_bursts_are_taken_nothing_is_waited_for_once_it_is_built() -> None:
+    bench = Bench(per_minute=1200, left=20)
+    lease = await bench.line.turn(_SIZE)
+    assert lease is not None
+    before = asyncio.get_running_loop().time()
+    await bench.state.leave(lease)
+    assert asyncio.get_running_loop().time() == before

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import contextvars
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from agentdash.engine.credentials import APICredential
 from agentdash.engine.estimate import RequestSize
 from agentdash.model import Answer, Task
+
+LEAVING: contextvars.ContextVar[Callable[[], Awaitable[None]]] = contextvars.ContextVar("agentdash_leaving")
+"""What to wait for when a task's request is built and about to go out, in the context of the attempt."""
 
 
 def ignore_progress(text: str) -> None:

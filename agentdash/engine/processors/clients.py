@@ -11,6 +11,7 @@ from typing import Any
 from agentdash.clock import SYSTEM_CLOCK, Clock
 from agentdash.engine.credentials import APICredential
 from agentdash.engine.pricing import load_prices
+from agentdash.engine.processors.base import LEAVING
 
 _REFRESH_INTERVAL_S = 30.0
 _CLOSE_AFTER_S = 900.0
@@ -93,13 +94,24 @@ class AnthropicClients:
 
             limits = httpx2.Limits(max_connections=self._max_connections, max_keepalive_connections=None)
             # Redirects are not followed: a key must not travel to another host.
-            self._http = anthropic.DefaultAioHttpClient(limits=limits, timeout=self._timeout(), follow_redirects=False)
+            self._http = anthropic.DefaultAioHttpClient(
+                limits=limits,
+                timeout=self._timeout(),
+                follow_redirects=False,
+                event_hooks={"request": [_leaves]},
+            )
         return self._http
 
     def _timeout(self) -> Any:
         import httpx2
 
         return httpx2.Timeout(None, connect=self._connect_timeout_s)
+
+
+async def _leaves(request: Any) -> None:
+    """The request is built and goes out at its moment."""
+    if (leaving := LEAVING.get(None)) is not None:
+        await leaving()
 
 
 async def _load_prices_soon() -> None:
