@@ -66,14 +66,17 @@ class Gate:
         self._clock = clock
         self._passing: set[str] = set()
         self._paced: dict[str, Worker] = {}
+        self._waiting: dict[str, Worker] = {}
 
     def has_passed(self, worker: Worker) -> None:
         """The worker has a task, or has left."""
         self._passing.discard(worker.id)
 
-    def is_paced(self, worker: Worker) -> bool:
-        """Whether the worker waits for room in the line, and for nothing else."""
-        return worker.id in self._paced
+    def look_again(self) -> None:
+        """Those who wait for a limit or a server look whether they still have to; not those who wait for room."""
+        for worker in self._waiting.values():
+            if worker.id not in self._paced:
+                worker.wake.set()
 
     def let_in(self) -> None:
         """There may be room in the line: as many of those who wait for it, first come first served."""
@@ -149,8 +152,12 @@ class Gate:
         worker.backoff_until = until if shown else None
         worker.wake.clear()
         wait = None if until is None else max(0.0, until - self._clock.monotonic())
+        if state == "waiting":
+            self._waiting[worker.id] = worker
         try:
             async with asyncio.timeout(wait):
                 await worker.wake.wait()
         except TimeoutError:
             return
+        finally:
+            self._waiting.pop(worker.id, None)

@@ -50,12 +50,12 @@ def read_limits(headers: Mapping[str, str]) -> LimitReading:
     `tokens` says the same once more where input and output tokens have limits of their own, and is left out then. The
     `reset` times are not read: they are rounded, another machine's clock, and follow from the other two.
     """
+    organization = headers.get("anthropic-organization-id") or None
     standings: dict[str, Standing] = {}
     for name, prefix in _HEADERS.items():
         limit = _number(headers.get(f"{prefix}limit"))
         if limit is not None and limit >= _LEAST and not (name == TOKENS and INPUT_TOKENS in standings):
             standings[name] = Standing(limit, _number(headers.get(f"{prefix}remaining")))
-    organization = headers.get("anthropic-organization-id") or None
     if not standings and organization is None:
         return NOTHING_READ
     return LimitReading(organization, headers.get("anthropic-workspace-id") or None, standings)

@@ -18,6 +18,9 @@ _PATIENCE_S = 2.0
 _AHEAD_S = 1.0
 """Tasks are claimed so long before their turn, so that the line does not run dry while the next ones are claimed."""
 
+_RATE_S = 0.05
+"""For so long the rate of the limits is taken for the same: it is asked for at every task."""
+
 
 @dataclass(slots=True, eq=False)
 class _Place:
@@ -39,6 +42,7 @@ class LeaseLine:
         self._places: deque[_Place] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._is_looking = False
+        self._most, self._most_at = 1, -math.inf
 
     def __len__(self) -> int:
         return len(self._places)
@@ -46,8 +50,12 @@ class LeaseLine:
     @property
     def most(self) -> int:
         """How many may stand in line: as many as the limits let go in the next second, at least one."""
-        rate = self._rotation.rate()
-        return 1 << 30 if rate == math.inf else max(1, math.ceil(rate * _AHEAD_S))
+        now = self._clock.monotonic()
+        if not self._most_at <= now < self._most_at + _RATE_S:
+            rate = self._rotation.rate()
+            self._most = 1 << 30 if rate == math.inf else max(1, math.ceil(rate * _AHEAD_S))
+            self._most_at = now
+        return self._most
 
     async def turn(self, size: RequestSize) -> Lease | None:
         """Wait for a lease; None if none can be had soon, or when the line is sent away."""

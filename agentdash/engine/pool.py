@@ -217,9 +217,7 @@ class ParallelSessionManager:
     def _keys_changed(self) -> None:
         """A lease came back, or a key may send again: after every answer, so those who wait for room are let in one
         by one instead of all looking each time."""
-        for worker in self._workers.values():
-            if worker.state == "waiting" and not self._gate.is_paced(worker):
-                worker.wake.set()
+        self._gate.look_again()
         self._gate.let_in()
 
     def _service_is_back(self) -> None:
