@@ -168,14 +168,15 @@ class Housekeeping:
     def _absorb(self, *, first: bool) -> None:
         live = live_processes(self._store, self._clock.now())
         self._others = sum(process.owner != self._manager.owner for process in live)
-        if self._rotation is None:
-            return
-        before = self._rotation.get_current()
-        self._rotation.absorb(
-            self._store.credentials(), self._store.active_credential(), trust_marks=bool(self._others)
-        )
-        self._rotation.pools.set_share(1 / (1 + self._others))
-        now = self._rotation.get_current()
+        if self._rotation is not None:
+            self._take_over(self._rotation, first=first)
+            self._rotation.pools.set_share(1 / (1 + self._others))
+
+    def _take_over(self, rotation: APIRotationState, *, first: bool = False) -> None:
+        """What the store knows of the keys; an active key that was moved elsewhere is told of."""
+        before = rotation.get_current()
+        rotation.absorb(self._store.credentials(), self._store.active_credential(), trust_marks=bool(self._others))
+        now = rotation.get_current()
         if not first and before is not now and before is not None and now is not None:
             self._events.emit("rotated", f"active key {before.name} → {now.name}, from outside this process")
 
@@ -220,7 +221,7 @@ class Housekeeping:
         """Before a request: what others at work have found out since."""
         if self._others and self._rotation is not None and (version := self._store.version()) != self._heard:
             self._heard = version
-            self._rotation.absorb(self._store.credentials(), self._store.active_credential(), trust_marks=True)
+            self._take_over(self._rotation)
 
     async def _drop_dead_processes(self) -> None:
         """Forget those that were killed; one that only slept writes itself down again."""

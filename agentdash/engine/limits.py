@@ -52,7 +52,6 @@ class LimitPool:
     probing: bool = False
     probes: int = 0
     probed_at: float = 0.0
-    in_flight: int = 0
     share: float = 1.0
     lateness: Lateness = field(default_factory=Lateness)
     advertised: dict[str, tuple[tuple[str, float], ...]] = field(default_factory=dict)

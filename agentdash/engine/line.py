@@ -132,7 +132,7 @@ class LeaseLine:
             self._timer = None
         if not self._places:
             return
-        at = self._rotation.next_at(self._places[0].size)
+        at = self.next_at()
         if at < math.inf:
             wait = max(0.0, at - self._clock.monotonic())
             self._timer = asyncio.get_running_loop().call_later(wait, self.look)

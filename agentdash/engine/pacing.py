@@ -69,11 +69,11 @@ class Ticket:
 
     sent_at: float
     cost: Cost
+    pacer: PoolPacer
+    leaves_at: float
+    """When it shall go out, once it is built: `sent_at`, or a little later where that has to be exact."""
     marks: dict[str, tuple[float, float]] = field(default_factory=dict)
     """For each limit what had been spent with it, and what was there before it."""
-    pacer: PoolPacer | None = None
-    leaves_at: float = 0.0
-    """When it shall go out, once it is built: `sent_at`, or a little later where that has to be exact."""
     is_open: bool = True
 
 
@@ -105,25 +105,15 @@ class PoolPacer:
         """Whether any limit is known."""
         return any(meter.is_known for meter in self.meters.values())
 
-    def rate(self, cost: Cost = ONE_REQUEST) -> float:
-        """Requests a second that the limits allow in the long run; infinite while none is known."""
-        return min(
-            (meter.rate / amount for name, meter in self.meters.items() if (amount := cost.of(name)) > 0),
-            default=math.inf,
-        )
+    def rate(self) -> float:
+        """Requests like the last ones a second that the limits allow in the long run; infinite while none is known."""
+        amounts = ((meter.rate, self.typical.of(name)) for name, meter in self.meters.items())
+        return min((rate / amount for rate, amount in amounts if amount > 0), default=math.inf)
 
-    def room(self, now: float, cost: Cost = ONE_REQUEST) -> float:
-        """How many such requests the buckets hold now."""
-        levels = ((max(0.0, meter.level(now)), cost.of(name)) for name, meter in self.meters.items())
-        return min((level / amount for level, amount in levels if amount > 0), default=math.inf)
-
-    def typical_rate(self) -> float:
-        """Requests a second that the limits allow for requests like the last ones; infinite while none is known."""
-        return self.rate(self.typical)
-
-    def typical_room(self, now: float) -> float:
+    def room(self, now: float) -> float:
         """How many requests like the last ones the buckets hold now."""
-        return self.room(now, self.typical)
+        levels = ((max(0.0, meter.level(now)), self.typical.of(name)) for name, meter in self.meters.items())
+        return min((level / amount for level, amount in levels if amount > 0), default=math.inf)
 
     def next_at(self, now: float, cost: Cost = ONE_REQUEST) -> float:
         """The moment from which such a request may go: `now` or earlier if it may at once."""
@@ -143,9 +133,8 @@ class PoolPacer:
         if self._first_sent is None:
             self._first_sent = now
         self.typical = cost if not self.requests else self.typical.towards(cost)
-        ticket = Ticket(now, cost, pacer=self, leaves_at=now)
-        if self.meters[REQUESTS].is_tiny:
-            ticket.leaves_at = max(now, self.meters[REQUESTS].ready_at(now, 1.0))
+        requests = self.meters[REQUESTS]
+        ticket = Ticket(now, cost, self, max(now, requests.ready_at(now, 1.0)) if requests.is_tiny else now)
         for name, meter in self.meters.items():
             before = meter.spend(ticket.leaves_at, cost.of(name))
             ticket.marks[name] = (meter.spent, before)
@@ -161,7 +150,7 @@ class PoolPacer:
     def read(self, now: float, ticket: Ticket, reading: LimitReading) -> None:
         """The headers of an answer, of success or of failure, as soon as they are there."""
         if ticket.pacer is self:
-            self._trip_s = min(self._trip_s, max(_SHORTEST_TRIP_S, now - ticket.sent_at))
+            self._came_back(now, ticket)
         for name, standing in (reading.standings or {}).items():
             meter = self._meter(now, name)
             since = meter.spent - ticket.marks.get(name, (0.0, 0.0))[0]
@@ -177,7 +166,7 @@ class PoolPacer:
         """It succeeded and used so many tokens (None: nobody says)."""
         if not self._close(ticket) or ticket.pacer is not self:
             return
-        self._trip_s = min(self._trip_s, max(_SHORTEST_TRIP_S, now - ticket.sent_at))
+        self._came_back(now, ticket)
         cost = ticket.cost
         used_in = cost.input_tokens if input_tokens is None else input_tokens
         used_out = cost.output_tokens if output_tokens is None else output_tokens
@@ -243,12 +232,13 @@ class PoolPacer:
         self.speed = self._first_speed()
 
     def moved(self) -> PoolPacer:
-        """This pacer as the beginning of another pool's: the requests on their way stay with the old one."""
-        self.meters = {name: copy.copy(meter) for name, meter in self.meters.items()}
-        for meter in self.meters.values():
+        """A copy, as the beginning of another pool's: the requests on their way stay with this one."""
+        new = copy.copy(self)
+        new.meters = {name: copy.copy(meter) for name, meter in self.meters.items()}
+        for meter in new.meters.values():
             meter.unsettled = 0.0
-        self.in_flight = 0
-        return self
+        new.in_flight = 0
+        return new
 
     def set_share(self, now: float, share: float) -> None:
         """So large a part of the limits is this process's: others at work on the project have the rest."""
@@ -257,6 +247,9 @@ class PoolPacer:
             meter.set_share(now, share)
 
     # -- inside ------------------------------------------------------------------------------------------------------
+    def _came_back(self, now: float, ticket: Ticket) -> None:
+        self._trip_s = min(self._trip_s, max(_SHORTEST_TRIP_S, now - ticket.sent_at))
+
     def _first_speed(self) -> float:
         rate = self.meters[REQUESTS].rate
         return max(FIRST_SPEED, _SPEED_OF_RATE * rate) if rate < math.inf else FIRST_SPEED
@@ -269,13 +262,14 @@ class PoolPacer:
         return meter
 
     def _close(self, ticket: Ticket) -> bool:
-        was_open, ticket.is_open = ticket.is_open, False
-        if ticket.pacer is not None:
-            ticket.pacer.in_flight -= was_open
-            for name in ticket.marks if was_open else ():
-                meter = ticket.pacer.meters[name]
-                meter.unsettled = max(0.0, meter.unsettled - ticket.cost.of(name))
-        return was_open
+        if not ticket.is_open:
+            return False
+        ticket.is_open = False
+        ticket.pacer.in_flight -= 1
+        for name in ticket.marks:
+            meter = ticket.pacer.meters[name]
+            meter.unsettled = max(0.0, meter.unsettled - ticket.cost.of(name))
+        return True
 
     def _blamed(self, now: float, ticket: Ticket, standings: Mapping[str, Standing]) -> str:
         """The limit that was met: the one of which least is left, as the answer tells or else as the mirrors do.

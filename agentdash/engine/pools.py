@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 
@@ -143,7 +142,7 @@ class LimitPools:
     def rate(self, credentials: list[APICredential]) -> float:
         """Requests like the last ones a second that the pools of these keys allow; infinite if a limit is unknown."""
         pacers = [pool.busiest() for pool in self.used_by(credentials)]
-        return sum(pacer.typical_rate() if pacer is not None else math.inf for pacer in pacers)
+        return sum(pacer.rate() if pacer is not None else math.inf for pacer in pacers)
 
     def seconds_for(self, credentials: list[APICredential], requests: float) -> float:
         """How long so many requests like the last ones take at the pace of the limits, cooldowns included.
@@ -154,10 +153,10 @@ class LimitPools:
         flows: list[tuple[float, float, float]] = []
         for pool in self.used_by(credentials):
             pacer = pool.busiest()
-            rate = pacer.typical_rate() if pacer is not None else math.inf
+            rate = pacer.rate() if pacer is not None else math.inf
             if pacer is None or rate == math.inf:
                 return math.inf
-            flows.append((max(0.0, pool.cooldown_until - wall), pacer.typical_room(now), rate))
+            flows.append((max(0.0, pool.cooldown_until - wall), pacer.room(now), rate))
         return time_for(requests, flows)
 
     def used_by(self, credentials: list[APICredential]) -> list[LimitPool]:
@@ -170,7 +169,7 @@ class LimitPools:
         if pool is None:
             pool = self._pools[name] = LimitPool(name, share=self._share, lateness=self._lateness)
             if old is not None:  # what was learned of its limits goes with it
-                pool.pacers = {model: copy.copy(pacer).moved() for model, pacer in old.pacers.items()}
+                pool.pacers = {model: pacer.moved() for model, pacer in old.pacers.items()}
         if old is not None:
             pool.cooldown_until = max(pool.cooldown_until, old.cooldown_until)
             if old.probing and not pool.probing:

@@ -147,7 +147,6 @@ class APIRotationState:
         if pool.probing and not pool.probes:
             pool.probed_at = now
         credential.in_flight += 1
-        pool.in_flight += 1
         pool.probes += pool.probing
         credential.requests += 1
         self._sharing.is_dirty = True
@@ -156,15 +155,13 @@ class APIRotationState:
     def release(self, lease: Lease, *, unsent: bool = False) -> None:
         """Give a lease back, whatever came of it; `unsent`: no request was made of it."""
         lease.credential.in_flight -= 1
-        lease.pool.in_flight -= 1
         lease.pool.probes -= lease.is_probe
-        if lease.ticket.pacer is not None:
-            now = self._clock.monotonic()
-            if unsent:
-                lease.credential.requests -= 1
-                lease.ticket.pacer.unsent(now, lease.ticket)
-            else:
-                lease.ticket.pacer.failed(now, lease.ticket)
+        now = self._clock.monotonic()
+        if unsent:
+            lease.credential.requests -= 1
+            lease.ticket.pacer.unsent(now, lease.ticket)
+        else:
+            lease.ticket.pacer.failed(now, lease.ticket)
         self.on_change()
 
     async def leave(self, lease: Lease) -> None:
@@ -173,7 +170,7 @@ class APIRotationState:
         Timers are late by up to two of them; so the last two are waited out turn by turn.
         """
         ticket = lease.ticket
-        if ticket.pacer is None or ticket.leaves_at <= ticket.sent_at:
+        if ticket.leaves_at <= ticket.sent_at:
             return
         await self._clock.sleep(ticket.leaves_at - self._clock.monotonic() - _TIMER_LATE_S)
         for _ in range(_MOST_TURNS):

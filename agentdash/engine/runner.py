@@ -27,7 +27,6 @@ _SERVICE_CLASSES = frozenset({FailureClass.OVERLOAD, FailureClass.SERVICE})
 _LOCAL = "local"
 _LOOK_AGAIN_S = 1.0
 DEFAULT_LOCK_TIMEOUT_S = 3600.0
-PACED = "the pace of the limits"
 
 
 class TaskRunner:

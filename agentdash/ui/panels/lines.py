@@ -59,19 +59,8 @@ class LineList(LineView, can_focus=True, inherit_bindings=False):
         def control(self) -> LineList:
             return self.lines
 
-    def __init__(
-        self,
-        columns: Sequence[Column] = (),
-        *,
-        empty: str = "",
-        show_heads: bool = True,
-        name: str | None = None,
-        id: str | None = None,
-        classes: str | None = None,
-    ) -> None:
-        super().__init__(columns, empty=empty, show_heads=show_heads, name=name, id=id, classes=classes)
-        self._cursor_key: Hashable = None
-        self._hover_y = -1
+    _cursor_key: Hashable = None
+    _hover_y = -1
 
     # -- what it shows -----------------------------------------------------------------------------------------------
     def show(self, lines: Sequence[Line], *, start: int = 0, total: int | None = None) -> None:
