@@ -129,6 +129,10 @@ class Meter:
         """Whether the bucket takes no bursts, so that requests have to leave at their moment."""
         return self.size <= _TINY * self.unit
 
+    def moment(self, now: float) -> float:
+        """When a request that is built now shall go: at once, but where no bursts are taken at its moment."""
+        return self.lateness.moment(self.ready_at(now, self.unit)) if self.is_tiny else now
+
     def late(self, now: float, late_s: float) -> None:
         """The last request went out so long after its moment: a bucket that was full has lost what came meanwhile."""
         if late_s > 0 and self.is_tiny:

@@ -75,6 +75,12 @@ class Ticket:
     marks: dict[str, tuple[float, float]] = field(default_factory=dict)
     """For each limit what had been spent with it, and what was there before it."""
     is_open: bool = True
+    has_left: bool = False
+
+    @property
+    def has_moment(self) -> bool:
+        """Whether it has to go out at a moment, and not just now."""
+        return self.leaves_at > self.sent_at
 
 
 class PoolPacer:
@@ -133,8 +139,7 @@ class PoolPacer:
         if self._first_sent is None:
             self._first_sent = now
         self.typical = cost if not self.requests else self.typical.towards(cost)
-        requests = self.meters[REQUESTS]
-        ticket = Ticket(now, cost, self, max(now, requests.ready_at(now, 1.0)) if requests.is_tiny else now)
+        ticket = Ticket(now, cost, self, self.meters[REQUESTS].moment(now))
         for name, meter in self.meters.items():
             before = meter.spend(ticket.leaves_at, cost.of(name))
             ticket.marks[name] = (meter.spent, before)

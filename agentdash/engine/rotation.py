@@ -167,11 +167,13 @@ class APIRotationState:
     async def leave(self, lease: Lease) -> None:
         """A lease's request is built: wait for its moment, which limits without any burst want to the millisecond.
 
-        Timers are late by up to two of them; so the last two are waited out turn by turn.
+        Timers are late by up to two of them; so the last two are waited out turn by turn. A lease has one moment: what
+        else is sent with it does not wait.
         """
         ticket = lease.ticket
-        if ticket.leaves_at <= ticket.sent_at:
+        if not ticket.has_moment or ticket.has_left:
             return
+        ticket.has_left = True
         await self._clock.sleep(ticket.leaves_at - self._clock.monotonic() - _TIMER_LATE_S)
         for _ in range(_MOST_TURNS):
             if self._clock.monotonic() >= ticket.leaves_at:

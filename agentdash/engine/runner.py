@@ -100,7 +100,7 @@ class TaskRunner:
             if credential is not None and self.clients is not None:
                 context.client = self.clients.client(credential)
             if lease is not None and self.rotation is not None:
-                LEAVING.set(partial(self.rotation.leave, lease))
+                LEAVING.set(partial(self.rotation.leave, lease) if lease.ticket.has_moment else None)
             answer = await self.processor.run(claim.task, context)
         except (KeyboardInterrupt, GeneratorExit):
             raise

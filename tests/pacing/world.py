@@ -191,8 +191,8 @@ class World:
             pool.probed_at = now
         sent = Sent(client, pool, task, pool.pacer.sent(now, task.estimate), pool.probing)
         pool.probes += sent.is_probe
-        self.sent.append((now, pool.server))
-        self._at(now + self.network.draw(self.rng), partial(self._arrive, sent))
+        self.sent.append((sent.ticket.leaves_at, pool.server))
+        self._at(sent.ticket.leaves_at + self.network.draw(self.rng), partial(self._arrive, sent))
 
     def _arrive(self, sent: Sent) -> None:
         wait, reading = sent.pool.server.arrive(sent.task)

@@ -172,3 +172,14 @@ STOP = {"type": "message_stop"}
 
 def text(piece: str, index: int = 0) -> dict[str, Any]:
     return {"type": "content_block_delta", "index": index, "delta": {"type": "text_delta", "text": piece}}
+
+
+HELLO = sse(START, TEXT_BLOCK, text("Hel"), text("lo."), STOP_BLOCK, END, STOP)
+
+
+def answering(request: web.Request) -> Any:
+    async def respond() -> web.Response:
+        body = await request.json()
+        return event_stream(HELLO) if body.get("stream") else web.json_response(message())
+
+    return respond()

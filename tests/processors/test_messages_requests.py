@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from agentdash.engine.processors import MessagesProcessor, MessagesSettings, TaskContext
 from agentdash.model import Usage
@@ -20,6 +19,7 @@ from tests.processors.asking import (
     STOP,
     STOP_BLOCK,
     TEXT_BLOCK,
+    answering,
     ask,
     clients,
     credential,
@@ -41,15 +41,6 @@ TOOL = {
         "required": ["query", "depth"],
     },
 }
-HELLO = sse(START, TEXT_BLOCK, text("Hel"), text("lo."), STOP_BLOCK, END, STOP)
-
-
-def answering(request: web.Request) -> Any:
-    async def respond() -> web.Response:
-        body = await request.json()
-        return event_stream(HELLO) if body.get("stream") else web.json_response(message())
-
-    return respond()
 
 
 # -- answers ---------------------------------------------------------------------------------------------------------

@@ -12,8 +12,10 @@ from agentdash.engine.credentials import APICredential
 from agentdash.engine.estimate import RequestSize
 from agentdash.model import Answer, Task
 
-LEAVING: contextvars.ContextVar[Callable[[], Awaitable[None]]] = contextvars.ContextVar("agentdash_leaving")
-"""What to wait for when a task's request is built and about to go out, in the context of the attempt."""
+LEAVING: contextvars.ContextVar[Callable[[], Awaitable[None]] | None] = contextvars.ContextVar(
+    "agentdash_leaving", default=None
+)
+"""What to wait for when a task's request is ready to be written, in the context of the attempt; None: for nothing."""
 
 
 def ignore_progress(text: str) -> None:

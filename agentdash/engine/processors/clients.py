@@ -6,6 +6,7 @@ import asyncio
 import gc
 import importlib
 import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from agentdash.clock import SYSTEM_CLOCK, Clock
@@ -109,9 +110,32 @@ class AnthropicClients:
 
 
 async def _leaves(request: Any) -> None:
-    """The request is built and goes out at its moment."""
-    if (leaving := LEAVING.get(None)) is not None:
+    """A request that has its moment (`LEAVING`) is built and gets its connection before it, and is written then.
+
+    That is done by its body, which the transport asks for when all else is ready: it writes the headers with it. The
+    wait for the loop's other work, and for a new connection, is over by then.
+    """
+    leaving = LEAVING.get()
+    if leaving is None:
+        return
+    try:
+        body = request.content
+        del request._content  # the transport takes a body that is not read yet as a stream
+    except AttributeError:  # another SDK's request: at its moment then, but for what the transport does after it
         await leaving()
+    else:
+        request.stream = _stream_at(leaving, body)
+
+
+def _stream_at(leaving: Callable[[], Awaitable[None]], body: bytes) -> Any:
+    import httpx2
+
+    class AtItsMoment(httpx2.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            await leaving()
+            yield body
+
+    return AtItsMoment()
 
 
 async def _load_prices_soon() -> None:
