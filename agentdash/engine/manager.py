@@ -76,8 +76,8 @@ class TaskStateManager:
         self._handed: set[int] = set()
         self._by_hand: dict[int, Claim] = {}
         self._skipped: dict[int, _Skip] = {}
-        self._changed = asyncio.Event()
-        self._waiting = 0
+        self._waiters: dict[asyncio.Future[bool], None] = {}
+        """Workers without a task, told whether there may be work (True) or just fewer tasks left (False)."""
         self._interrupts = 0
 
     # -- the public pattern ------------------------------------------------------------------------------------------
@@ -236,19 +236,11 @@ class TaskStateManager:
     async def wait_for_work(self) -> bool:
         """Wait until there may be something to do; False when nothing is pending or running anywhere (or all that the
         limit allows has ended)."""
-        if self.store.counts().unfinished == 0 or self._limit.is_done():
-            return False
-        now = self._clock.now()
-        # What the last look at the store has seen already is no reason to look again.
-        times = [skip.until for skip in self._skipped.values() if skip.until > self._filled_at]
-        if (available := self.store.next_available_at(self._filled_at)) is not None:
-            times.append(available)
-        timeout = _POLL_S if self.store.shared else None
-        if times:
-            until = max(0.0, min(times) - now)
-            timeout = until if timeout is None else min(until, timeout)
-        await self._wait_for_change(timeout)
-        return True
+        while self.store.counts().unfinished and not self._limit.is_done():
+            if await self._wait_for_change(self._longest_wait()):
+                return True
+        self._wake_all(is_work=False)  # only one is told of a task that has ended
+        return False
 
     def locked_elsewhere(self) -> int:
         """How many tasks are passed over for now because somebody else holds their lock."""
@@ -265,15 +257,34 @@ class TaskStateManager:
         self._after_change()
 
     # -- inside ------------------------------------------------------------------------------------------------------
-    async def _wait_for_change(self, timeout: float | None) -> None:
-        self._waiting += 1
+    def _longest_wait(self) -> float | None:
+        """Seconds until there may be work without anybody telling; None: never."""
+        # What the last look at the store has seen already is no reason to look again.
+        times = [skip.until for skip in self._skipped.values() if skip.until > self._filled_at]
+        if (available := self.store.next_available_at(self._filled_at)) is not None:
+            times.append(available)
+        poll = _POLL_S if self.store.shared else None
+        if not times:
+            return poll
+        until = max(0.0, min(times) - self._clock.now())
+        return until if poll is None else min(until, poll)
+
+    async def _wait_for_change(self, timeout: float | None) -> bool:
+        """Wait to be told; returns whether there may be work."""
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiters[waiter] = None
         try:
             async with asyncio.timeout(timeout):
-                await self._changed.wait()
+                return await waiter
         except TimeoutError:
             self._look_again_at = float("-inf")
+            return True
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self._wake_one()  # what this one was told is for somebody who stays
+            raise
         finally:
-            self._waiting -= 1
+            self._waiters.pop(waiter, None)
 
     def _fill(self, now: float) -> None:
         if now < self._look_again_at and not self._window:
@@ -304,13 +315,27 @@ class TaskStateManager:
     def _settled(self, claim: Claim, settlement: Settlement) -> None:
         self._let_go(claim)
         self.progress += 1
-        if settlement.state is not TaskState.PENDING:
-            self._limit.finish(claim.task.seq)
-        if self._waiting or settlement.state is TaskState.PENDING:
+        if settlement.state is TaskState.PENDING:
             self._after_change()
+        else:
+            self._limit.finish(claim.task.seq)
+            self._wake_one()
 
     def _after_change(self) -> None:
+        """There may be work: everybody looks."""
         self._look_again_at = float("-inf")
-        if self._waiting:
-            self._changed.set()
-            self._changed = asyncio.Event()
+        self._wake_all()
+
+    def _wake_all(self, *, is_work: bool = True) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(is_work)
+        self._waiters.clear()
+
+    def _wake_one(self) -> None:
+        """A task has ended and left no work: one of hundreds that wait looks whether it was the last."""
+        while self._waiters:
+            waiter, _ = self._waiters.popitem()
+            if not waiter.done():
+                waiter.set_result(False)
+                return

@@ -300,8 +300,31 @@ async def test_workers_leave_only_when_nothing_is_left(manager: TaskStateManager
     waiting = [asyncio.create_task(manager.wait_for_work()) for _ in range(3)]
     await turns()
     await manager.settle(claim, end(claim, TaskState.SUCCEEDED))
-    assert await asyncio.gather(*waiting) == [True] * 3  # they look again …
-    assert not await manager.wait_for_work()  # … and leave
+    assert await asyncio.gather(*waiting) == [False] * 3
+
+
+async def test_a_task_that_ends_among_others_wakes_nobody(manager: TaskStateManager, store: Store) -> None:
+    await store.add(specs(2))
+    first, second = await claim_next(manager), await claim_next(manager)
+    waiting = [asyncio.create_task(manager.wait_for_work()) for _ in range(3)]
+    await turns()
+    await manager.settle(first, end(first, TaskState.SUCCEEDED))
+    await turns()
+    assert not any(task.done() for task in waiting)
+    await manager.settle(second, end(second, TaskState.SUCCEEDED))
+    assert await asyncio.gather(*waiting) == [False] * 3
+
+
+async def test_the_one_told_of_the_last_task_may_go_at_that_moment(manager: TaskStateManager, store: Store) -> None:
+    await store.add(specs(1))
+    claim = await claim_next(manager)
+    waiting = [asyncio.create_task(manager.wait_for_work()) for _ in range(3)]
+    await turns()
+    await manager.settle(claim, end(claim, TaskState.SUCCEEDED))
+    waiting[2].cancel()  # the one that was told, as the last of them
+    async with asyncio.timeout(5):
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert results[:2] == [False, False]
 
 
 async def test_a_change_wakes_all(manager: TaskStateManager, store: Store) -> None:
