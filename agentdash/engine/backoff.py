@@ -108,6 +108,11 @@ class ServiceBackoff:
         return self.backoff.consecutive_failures > 0
 
     @property
+    def is_calm(self) -> bool:
+        """Whether nobody has to wait for it at all."""
+        return not self.is_down and self._limited_until <= self._clock.monotonic()
+
+    @property
     def until(self) -> float | None:
         """Monotonic time at which the present wait ends, None if there is none."""
         until = max(self._until, self._limited_until)

@@ -50,15 +50,26 @@ def read_limits(headers: Mapping[str, str]) -> LimitReading:
     `tokens` says the same once more where input and output tokens have limits of their own, and is left out then. The
     `reset` times are not read: they are rounded, another machine's clock, and follow from the other two.
     """
-    organization = headers.get("anthropic-organization-id") or None
+    told = _ours(headers)
+    organization = told.get("anthropic-organization-id") or None
     standings: dict[str, Standing] = {}
     for name, prefix in _HEADERS.items():
-        limit = _number(headers.get(f"{prefix}limit"))
+        limit = _number(told.get(f"{prefix}limit"))
         if limit is not None and limit >= _LEAST and not (name == TOKENS and INPUT_TOKENS in standings):
-            standings[name] = Standing(limit, _number(headers.get(f"{prefix}remaining")))
+            standings[name] = Standing(limit, _number(told.get(f"{prefix}remaining")))
     if not standings and organization is None:
         return NOTHING_READ
-    return LimitReading(organization, headers.get("anthropic-workspace-id") or None, standings)
+    return LimitReading(organization, told.get("anthropic-workspace-id") or None, standings)
+
+
+def _ours(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Those of an answer's headers that tell of limits: the SDK's mapping walks all of them at each question."""
+    raw: list[tuple[bytes, bytes]] | None = getattr(headers, "raw", None)
+    if raw is None:
+        return headers
+    prefix = b"anthropic-"
+    named = ((name.lower(), value) for name, value in raw)
+    return {n.decode("latin-1"): value.decode("latin-1") for n, value in named if n.startswith(prefix)}
 
 
 def _number(value: str | None) -> float | None:

@@ -41,6 +41,7 @@ class LeaseLine:
         self._clock = clock
         self._places: deque[_Place] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
         self._is_looking = False
         self._most, self._most_at = 1, -math.inf
 
@@ -127,12 +128,18 @@ class LeaseLine:
         return not readiness.usable or (readiness.at or 0.0) > self._clock.now() + _PATIENCE_S
 
     def _arm(self) -> None:
+        """Have a timer for the first in line; the one there is, if it is for the same moment."""
+        at = self.next_at() if self._places else math.inf
         if self._timer is not None:
+            if at == self._timer_at and not self._timer.cancelled():
+                return
             self._timer.cancel()
             self._timer = None
-        if not self._places:
-            return
-        at = self.next_at()
+        self._timer_at = at
         if at < math.inf:
             wait = max(0.0, at - self._clock.monotonic())
-            self._timer = asyncio.get_running_loop().call_later(wait, self.look)
+            self._timer = asyncio.get_running_loop().call_later(wait, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self.look()

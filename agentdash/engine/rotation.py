@@ -105,16 +105,19 @@ class APIRotationState:
         now = self._clock.now()
         usable = self._usable(now)
         monotonic = self._clock.monotonic()
-        held = [self.pools.is_held(credential, monotonic) for credential in usable]
-        if any(until is None for until in held):
-            return Readiness(True)
+        held: list[float] = []
+        for credential in usable:
+            until = self.pools.is_held(credential, monotonic)
+            if until is None:
+                return Readiness(True)
+            held.append(until)
         back = [c.exhausted_until for c in self.credentials if c.exhausted_until > now and not c.is_invalid]
         if not usable:
             return Readiness(False, min(back, default=None), "no usable key", usable=False)
         cooling = [until for c in usable if (until := self.pools.of(c).cooldown_until) > now]
         if len(cooling) == len(usable):
             return Readiness(False, min([*cooling, *back]), "rate limit: every limit pool cools")
-        silent = [now + until - monotonic for until in held if until is not None]
+        silent = [now + until - monotonic for until in held]
         at = min([*silent, *back])
         return Readiness(False, at if at < math.inf else None, "first answer of a key that is being tried")
 
@@ -319,6 +322,8 @@ class APIRotationState:
         """The usable keys in rotation order, without those of servers that are down, unless all of them are."""
         now = self._clock.now()
         usable = [credential for credential in self._in_order() if credential.is_usable(now)]
+        if len(usable) < 2:
+            return usable
         return [credential for credential in usable if not self.is_down(credential.server)] or usable
 
     def _usable(self, now: float) -> list[APICredential]:
