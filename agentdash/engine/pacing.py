@@ -172,6 +172,8 @@ class PoolPacer:
         if not self._close(ticket) or ticket.pacer is not self:
             return
         self._came_back(now, ticket)
+        if not self.is_known:  # one at a time on the way is never many too many
+            self.speed = max(self.speed, 1 / self._trip_s)
         cost = ticket.cost
         used_in = cost.input_tokens if input_tokens is None else input_tokens
         used_out = cost.output_tokens if output_tokens is None else output_tokens
