@@ -19,11 +19,11 @@ export PYTHON
 unexport PYTHONHOME PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types contract check bench screenshots constraints clean stale
+.PHONY: help venv demo test lint types contract check faults faults-long bench screenshots constraints clean stale
 
 help: ## show this
 	@echo "make TARGET [ARGS=\"…\"]"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
 
 venv: $(STAMP) ## set up .venv (the others do it by themselves)
 
@@ -47,6 +47,12 @@ contract: $(STAMP) ## who may import whom
 	@$(BIN)/lint-imports --no-logo
 
 check: lint types contract test ## lint, types, contract and test
+
+faults: $(STAMP) ## kill -9, full disks, dead servers …: the fault campaign, ten minutes (ARGS: see --help)
+	@$(BIN)/python -m tests.faults $(ARGS)
+
+faults-long: $(STAMP) ## the same for an hour
+	@$(BIN)/python -m tests.faults --long $(ARGS)
 
 bench: $(STAMP) ## the benchmarks (ARGS=--quick: a minute)
 	@$(BIN)/python -m benchmarks $(ARGS)

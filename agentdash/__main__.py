@@ -17,9 +17,12 @@ def main() -> int:
     gc.set_threshold(10_000, 10, 10)
     if sys.argv[1:2] in (["run"], ["demo"]):
         gc.disable()  # until the run begins: `cli.session` turns it on again
-    from agentdash.cli import main as run_command
+    try:
+        from agentdash.cli import main as run_command
 
-    return run_command()
+        return run_command()
+    except KeyboardInterrupt:  # while it is imported; the command itself has a way of its own
+        return 130
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from agentdash.errors import UsageError
 
 CONFIG_NAME = "agentdash.toml"
+_MOST_SHOWN = 200
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -74,7 +75,7 @@ def load_settings(
     values: dict[str, Any] = {}
     for layer in layers:
         values |= layer.values
-    return _checked(replace(Settings(), **values))
+    return _checked(replace(Settings(), **values), {name: layer.origin for layer in layers for name in layer.values})
 
 
 def explain_settings(
@@ -178,7 +179,7 @@ def _read_file(path: Path | None, *, required: bool) -> dict[str, Any]:
         raise UsageError(f"The config file {path} cannot be read: {error}.") from None
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError; a number of too many digits; too deep
         raise UsageError(f"The config file {path} is not valid TOML: {error}.") from None
     for name in values:
         if name not in _KNOWN:
@@ -228,13 +229,23 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     return values
 
 
-def _checked(settings: Settings) -> Settings:
+def _checked(settings: Settings, origins: Mapping[str, str]) -> Settings:
+    """The settings, if each is one that can be used. `origins`: which layer said it."""
+
+    def refuse(name: str, what: str, value: object) -> UsageError:
+        origin = origins.get(name, "--")
+        where = "" if origin in ("--", "environment") else f"{origin}: "
+        shown = repr(value)
+        shown = shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}…"
+        return UsageError(f"{where}{name.removesuffix('_s')} must be {what}, not {shown}.")
+
     for name in _PATHS:
-        if not isinstance(getattr(settings, name), str | Path | None) or getattr(settings, name) == "":
-            raise UsageError(f"{name} must be a path, not {getattr(settings, name)!r}.")
+        value = getattr(settings, name)
+        if not isinstance(value, str | Path | None) or value == "" or "\0" in str(value or ""):
+            raise refuse(name, "a path", value)
     for name, (is_fine, what) in _CHECKS.items():
         value = getattr(settings, name)
         if value is None or is_fine(value):
             continue
-        raise UsageError(f"{name.removesuffix('_s')} must be {what}, not {value!r}.")
+        raise refuse(name, what, value)
     return settings

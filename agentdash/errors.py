@@ -90,6 +90,21 @@ class TransitionError(AgentdashError):
     exit_code = ExitCode.USAGE
 
 
+class NoMemoryError(AgentdashError):
+    """Memory could not be had: what waits for what cannot be trusted any more, so the run ends."""
+
+    title = "Out of memory"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the system gives this process no more memory; its running tasks go back to pending.",
+            hint="Nothing is lost: run again, with fewer --workers or more memory.",
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return NoMemoryError, ()
+
+
 class InterruptedRunError(AgentdashError):
     """The user stopped the command before there was anything to drain."""
 

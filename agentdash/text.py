@@ -6,10 +6,18 @@ marks or invisible characters; whatever shows them passes them through here, and
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 _DELETE = 0x7F
+_MOST_MARKS = 8
+"""Combining marks on one character: more are no writing, and a terminal draws them over the lines around."""
+_MANY_MARKS = re.compile(
+    "[\u0300-\u2fff\u302a-\u302d\u3099\u309a\ua000-\uabff\uf900-\U0001cfff\U0001d000-\U0001e94f\U000e0100-\U000e01ef]"
+    f"{{{_MOST_MARKS + 1},}}"
+)
+"""Where that may be so: a run of characters that are not among the blocks without marks, CJK above all."""
 
 
 class _Table(dict[int, str]):
@@ -25,8 +33,10 @@ _TABLE = _Table({ord("\n"): " ", ord("\r"): "", ord("\t"): " "})
 
 def clean(text: str) -> str:
     """`text` as one line that a terminal only shows: a line break or tab is a blank, other control characters stand as
-    their symbols (␛), direction marks, zero-width and unassigned characters and lone surrogates as �."""
-    return text if text.isprintable() else text.translate(_TABLE)
+    their symbols (␛), direction marks, zero-width and unassigned characters and lone surrogates as �; of the marks that
+    are piled on one character only the first few are left."""
+    shown = text if text.isprintable() else text.translate(_TABLE)
+    return shown if shown.isascii() else _MANY_MARKS.sub(_thinned, shown)
 
 
 def clean_lines(text: str) -> str:
@@ -57,6 +67,15 @@ def _cells(character: str) -> int:
     if unicodedata.combining(character):
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _thinned(run: re.Match[str]) -> str:
+    kept, marks = [], 0
+    for character in run.group():
+        marks = marks + 1 if unicodedata.category(character) in ("Mn", "Me") else 0
+        if marks <= _MOST_MARKS:
+            kept.append(character)
+    return "".join(kept)
 
 
 def _shown(code: int) -> str:

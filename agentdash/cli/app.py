@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +14,8 @@ from agentdash._version import __version__
 from agentdash.cli.faults import report_crash, report_error, report_usage
 from agentdash.cli.options import Invocation
 from agentdash.cli.output import give_up_stdout, use_tolerant_streams
-from agentdash.errors import AgentdashError, ExitCode
+from agentdash.errors import AgentdashError, ExitCode, NoMemoryError
+from agentdash.secret import know_environment
 
 _COMMANDS = {
     "demo": "demo:demo",
@@ -70,6 +72,7 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. No error leaves it as a traceback."""
     use_tolerant_streams()
+    know_environment(os.environ)
     invocation = Invocation()
     try:
         given = None if arguments is None else list(arguments)
@@ -83,6 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return report_usage(error)
     except KeyboardInterrupt:
         return int(ExitCode.INTERRUPTED)
+    except MemoryError:
+        return report_error(NoMemoryError())
     except BaseExceptionGroup as group:
         return report_crash(group.exceptions[0], invocation.project)
     except Exception as error:  # noqa: BLE001 - the boundary of the program: recorded, and told in one line

@@ -10,12 +10,14 @@ import asyncio
 import os
 import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from agentdash.cli.output import is_terminal, tell
 from agentdash.cli.progress import Progress
-from agentdash.cli.session import collect_garbage_again, leave_at_once
+from agentdash.cli.session import collect_garbage_again, leave_at_once, stop_without_memory
 from agentdash.engine.facade import End, Engine
+from agentdash.engine.loopguard import guard_loop
 
 if TYPE_CHECKING:
     from agentdash.ui.app import DashboardApp
@@ -81,11 +83,9 @@ class Dashboard:
 
     async def run(self) -> End:
         """Show the run until it has ended. A broken app does not end it: it is followed by plain lines then."""
-        from agentdash.ui.crash import guard_loop
-
         loop = asyncio.get_running_loop()
         before = loop.get_exception_handler()
-        guard_loop(loop, self._report)
+        guard_loop(loop, self._report, on_no_memory=partial(stop_without_memory, self._engine))
         serving = asyncio.create_task(self._serve(), name="agentdash-serve")
         try:
             with self._watch:

@@ -55,7 +55,7 @@ def examine(project: Path, config: Path | None) -> Iterator[Finding]:
     try:
         settings = load_settings({"project": project}, config=config)
         workers = f"up to {settings.most_workers}" if settings.workers == "auto" else settings.workers
-        yield Finding("settings", OK, f"{workers} workers, processor {settings.processor}")
+        yield Finding("settings", OK, f"{workers} workers, processor {redact(settings.processor)}")
     except AgentdashError as error:
         yield Finding("settings", PROBLEM, redact(error.message))
     for name, check in CHECKS.items():

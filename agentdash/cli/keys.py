@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import click
 
@@ -78,9 +78,10 @@ def keys(project: Path, config: Path | None, as_json: bool) -> None:
 
 
 def without_userinfo(url: str) -> str:
-    """`url` without a user name and password."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    """`url`, well formed or not, without what may be secret: user name and password, query and fragment."""
+    before, _, host = url.rpartition("@")
+    scheme, slashes, _ = before.partition("//")
+    return re.split(r"[?#]", f"{scheme}//{host}" if slashes else host, maxsplit=1)[0]
 
 
 def learned_limits(learned: str) -> dict[str, Any] | None:

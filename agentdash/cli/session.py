@@ -22,6 +22,7 @@ from agentdash.cli.output import count, say_json, tell
 from agentdash.cli.progress import Progress
 from agentdash.cli.stdin import interruptible_stdin
 from agentdash.engine.facade import End, Engine
+from agentdash.engine.loopguard import guard_loop, quiet_libraries
 from agentdash.errors import ExitCode, InterruptedRunError, UsageError
 from agentdash.text import clean
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from agentdash.cli.dashboard import Dashboard
 
 _FORCE_AFTER_S = 2.0
+_STOPS_WITHIN_S = 10.0
+"""A run that has to stop for want of memory, and has not after so long, never will."""
 
 
 async def run_session(
@@ -45,7 +48,12 @@ async def run_session(
     `resume` is the command that goes on after an interruption; None for a project that is not kept.
     """
     dashboard = None if headless else _dashboard(engine)  # before anything is changed: it may refuse what it is told
-    with _Signals() as signals:
+    with quiet_libraries(leave_soon), _Signals() as signals:
+        guard_loop(
+            asyncio.get_running_loop(),
+            lambda fault: signals.tell(f"Fault, see agentdash.log: {fault}"),
+            on_no_memory=partial(stop_without_memory, engine),
+        )
         async with engine:
             signals.attach(engine)
             for note in engine.notes:
@@ -133,14 +141,26 @@ def collect_garbage_again() -> None:
         gc.enable()
 
 
-def leave_at_once() -> NoReturn:
+def stop_without_memory(engine: Engine) -> None:
+    """Stop the run because memory ran out; what was lost with it may keep it from ending: then the process leaves."""
+    leave_soon()
+    engine.out_of_memory()
+
+
+def leave_soon() -> None:
+    """Leave if the process is still there in a while: by a timer of the kernel's, for which nothing has to be had."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, _STOPS_WITHIN_S)
+
+
+def leave_at_once(code: ExitCode = ExitCode.INTERRUPTED) -> NoReturn:
     """End the process though something in it can't be stopped. Its locks end with it; the next run takes its tasks."""
     if (terminal := sys.modules.get("agentdash.ui.terminal")) is not None:
         terminal.restore_terminal()
     tell("Leaving.")
     with suppress(OSError, ValueError):
         sys.stdout.flush()
-    os._exit(int(ExitCode.INTERRUPTED))
+    os._exit(int(code))
 
 
 class _Signals:
@@ -166,6 +186,12 @@ class _Signals:
                 self._restore.append(partial(signal.signal, number, before))
             else:
                 self._restore.append(partial(loop.remove_signal_handler, number))
+        if hasattr(signal, "setitimer"):  # `leave_soon`
+            before = signal.signal(signal.SIGALRM, lambda *_: leave_at_once(ExitCode.INTERNAL))
+            self._restore += [
+                partial(signal.setitimer, signal.ITIMER_REAL, 0),
+                partial(signal.signal, signal.SIGALRM, before),
+            ]
         return self
 
     def __exit__(

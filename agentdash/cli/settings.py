@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from agentdash.cli.keys import without_userinfo
 from agentdash.cli.options import config_option, json_option, new_project_option
 from agentdash.cli.output import say_json, table
 from agentdash.config import explain_settings
-from agentdash.secret import redact
+from agentdash.engine.credentials import shown_variable
+from agentdash.secret import Secret, redact
 
 
 @click.command()
@@ -30,12 +32,14 @@ def config(project: Path | None, config: Path | None, as_json: bool) -> None:
         table(("setting", "value", "from"), [(name, _text(value), origin) for name, value, origin in found])
 
 
+_SHOWN = {"base_url": without_userinfo, "api_key_env": shown_variable}
+
+
 def _plain(name: str, value: Any) -> Any:
     if name == "credentials":
-        return [
-            {field: without_userinfo(text) if field == "base_url" else redact(text) for field, text in entry.items()}
-            for entry in value
-        ]
+        for entry in value:
+            Secret(os.environ.get(entry.get("api_key_env", ""), ""))  # what it holds may stand here by mistake as well
+        return [{field: _SHOWN.get(field, redact)(text) for field, text in entry.items()} for entry in value]
     if isinstance(value, Path):
         return str(value)
     return redact(value) if isinstance(value, str) else value

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from agentdash.errors import CredentialsError
-from agentdash.secret import Secret
+from agentdash.secret import Secret, redact
 
 DEFAULT_BASE_URL = "https://api.anthropic.com"
 _NUMBERED = re.compile(r"ANTHROPIC_API_KEY_([1-9]\d{0,3})\Z")
@@ -139,14 +139,23 @@ def _configured(entry: Mapping[str, Any], index: int, environ: Mapping[str, str]
             hint="Keys are never written into the config file: name the variable that holds the key.",
         )
     if not environ.get(variable, "").strip():
-        raise CredentialsError(f"{where}: the environment variable {variable} is not set.", hint=_HINT)
+        raise CredentialsError(f"{where}: the environment variable {shown_variable(variable)} is not set.", hint=_HINT)
+    key = _checked_key(environ[variable], variable)
+    for field_name in ("name", "model", "limit_group"):
+        if redact(str(entry.get(field_name, ""))) != str(entry.get(field_name, "")):
+            raise CredentialsError(f"{where}: `{field_name}` holds a key.", hint="It is shown: choose another.")
     return APICredential(
-        _checked_key(environ[variable], variable),
+        key,
         base_url=_checked_url(entry.get("base_url") or environ.get("ANTHROPIC_BASE_URL"), f"{where}: base_url"),
         model=entry.get("model"),
         name=str(entry.get("name") or f"key-{index}"),
         limit_group=entry.get("limit_group"),
     )
+
+
+def shown_variable(name: str) -> str:
+    """The name of an environment variable, unless it looks like a key that was written in its place."""
+    return name if name == name.upper() and _VARIABLE.fullmatch(name) else "that `api_key_env` names"
 
 
 def _checked_key(value: str, variable: str) -> Secret:
@@ -173,6 +182,9 @@ def _checked_url(value: str | None, where: str) -> str | None:
     if fine and "@" in parts.netloc:
         # It would be shown wherever the server is named.
         raise CredentialsError(f"{where} has a user name or password in it.", hint="Give the key in its own variable.")
+    if fine and (parts.query or parts.fragment):
+        # Paths are put behind it, so it never arrives as it is meant; and what stands there may well be a key.
+        raise CredentialsError(f"{where} has a query or fragment in it.", hint="A base URL ends with its path.")
     if not fine or any(c.isspace() for c in value):
         raise CredentialsError(f"{where} is not an http or https URL.", hint="For example https://api.anthropic.com")
     return value.rstrip("/")

@@ -16,7 +16,7 @@ from agentdash.engine.opening import RunParts
 from agentdash.engine.status import credential_dict, report, worker_dict
 from agentdash.engine.stopping import End
 from agentdash.engine.store import AddReport
-from agentdash.errors import InterruptedRunError
+from agentdash.errors import InterruptedRunError, NoMemoryError
 from agentdash.model import (
     ErrorGroup,
     Event,
@@ -138,7 +138,8 @@ class Engine(RunParts):
             if self.store.counts().unfinished:
                 opening.append(self._load_sdk())  # its import is most of a start: beside the rest of it
             await asyncio.gather(*opening)
-            if not self.is_stopping:  # a drain that came while the SDK was loaded
+            # A drain may have come while the SDK was loaded, or a fault of the housekeeping, which `stop` raises.
+            if not self.is_stopping and self.housekeeping.is_at_work:
                 self._has_begun = True
                 await self._run_pool()
         finally:
@@ -252,6 +253,10 @@ class Engine(RunParts):
         """Stop at once; running tasks go back to pending."""
         self._stopping.abort()
 
+    def out_of_memory(self) -> None:
+        """Memory ran out somewhere: stop at once; the run raises `NoMemoryError`."""
+        self.pool.fail(NoMemoryError())
+
     # -- what is shown -----------------------------------------------------------------------------------------------
     def snapshot(self) -> Snapshot:
         """The whole run at this moment, frozen. Made from memory and small reads: cheap enough for a few a second."""
@@ -316,7 +321,7 @@ class Engine(RunParts):
 
 
 def _source_key(source: str) -> str:
-    return os.path.abspath(source)
+    return os.fsencode(os.path.abspath(source)).decode("utf-8", "backslashreplace")  # names need not be UTF-8
 
 
 def _tasks(number: int) -> str:

@@ -46,6 +46,7 @@ BY_TROUBLE: Mapping[str, FailureClass] = {
     "dropped": _S,
     "cut": _S,
     "garbled": _S,
+    "too large": _S,
     "error event": _S,
 }
 """What went wrong below or beside an HTTP status → class."""
@@ -127,13 +128,13 @@ def classify(facts: ErrorFacts) -> Failure:
         until = stated_date(facts.message)
     return Failure(
         failure_class=failure_class,
-        error_type=clean_message(facts.api_type or "")[:_MAX_TYPE] or facts.name,
-        message=clean_message(facts.message) or facts.name,
+        error_type=clean_name(facts.api_type) or clean_name(facts.name) or "Exception",
+        message=clean_message(facts.message) or clean_name(facts.name) or "",
         permanent=permanent,
         status_code=facts.status_code,
         retry_after=facts.retry_after,
         until=until,
-        request_id=facts.request_id,
+        request_id=clean_name(facts.request_id),
     )
 
 
@@ -144,8 +145,8 @@ def describe(error: BaseException, now: float) -> ErrorFacts:
     """
     name = type(error).__name__
     request_id = _text(_attribute(error, "request_id"))
-    if isinstance(error, ServiceTroubleError):
-        return ErrorFacts(name, str(error), trouble=error.trouble, request_id=request_id)
+    if (ours := next((link for link in _chain(error) if isinstance(link, ServiceTroubleError)), None)) is not None:
+        return ErrorFacts(type(ours).__name__, str(ours), trouble=ours.trouble, request_id=ours.request_id)
     status = _attribute(error, "status_code")
     message = _text(_attribute(error, "api_message")) or _text(_attribute(error, "message")) or _words(error)
     if isinstance(status, int) and not isinstance(status, bool) and 100 <= status <= 999:
@@ -209,6 +210,11 @@ def clean_message(message: str) -> str:
     return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}…"
 
 
+def clean_name(name: str | None) -> str | None:
+    """The same for a name or an id from outside; None for none."""
+    return clean_message(name[: 2 * _MAX_TYPE])[:_MAX_TYPE] or None if name else None
+
+
 def _says_quota(facts: ErrorFacts) -> bool:
     if facts.error_code is not None and _QUOTA_CODE.search(facts.error_code):
         return True
@@ -225,7 +231,7 @@ def _trouble(error: BaseException) -> str | None:
         ("unreachable", _UNREACHABLE),
         ("timeout", _TIMEOUTS),
         ("dropped", _DROPPED),
-        ("garbled", _GARBLED),
+        ("garbled", _GARBLED | {"APIStatusError"}),  # a status that is none: 000
     ):
         if kinds & names:
             return trouble

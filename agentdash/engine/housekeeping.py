@@ -11,6 +11,7 @@ from typing import Any
 
 from agentdash.clock import SYSTEM_CLOCK, Clock
 from agentdash.engine.events import EventLog
+from agentdash.engine.limits import LimitPool
 from agentdash.engine.locks import TaskLock
 from agentdash.engine.manager import TaskStateManager
 from agentdash.engine.pool import ParallelSessionManager
@@ -25,6 +26,10 @@ from agentdash.model import Totals
 
 _TICK_S = 0.5
 _LONG_RUNNING_S = 60.0
+_CLOCK_BACK_S = 1.0
+"""From so much on the wall clock was put back, and not just slowed down."""
+_STOPPED_S = 5.0
+"""So long between two ticks: the process was stopped (Ctrl+Z, a frozen container)."""
 
 
 class Housekeeping:
@@ -69,13 +74,14 @@ class Housekeeping:
         self._started_at = clock.now()
         self._stop_when_stalled = True
         self._ticked_at = clock.monotonic()
-        self._moved_at = clock.monotonic()
+        self._moved_at = self._watched_at = clock.monotonic()
         self._finished = -1
         self._version = -1
         self._saved_totals = (0, 0, 0)
         self._others = 0
         self._telling: set[asyncio.Task[None]] = set()
         self._heard = -1
+        self._clock_ahead = 0.0
         if rotation is not None:
             rotation.on_limited = self._tell
             rotation.hear = self._hear
@@ -84,7 +90,10 @@ class Housekeeping:
         """Join the project: take over what the store knows, bring lost tasks back, then tick until stopped."""
         self._stop_when_stalled = stop_when_stalled
         self.stalled, self.is_stalling, self._finished = None, False, -1
-        self._ticked_at = self._moved_at = self._clock.monotonic()
+        self._ticked_at = self._moved_at = self._watched_at = self._clock.monotonic()
+        self._clock_ahead = self._clock.now() - self._clock.monotonic()
+        learned = (LimitPool.learned_at(record.learned) for record in self._store.credentials())
+        await self._clock_went_back(max(0.0, max(learned, default=0.0) - self._clock.now()))
         self._absorb(first=True)
         await asyncio.to_thread(self._lock.clean_all_stale_locks, 0)
         found = await self._reaper.sweep(self._manager.running)
@@ -144,6 +153,10 @@ class Housekeeping:
     async def _tick(self) -> None:
         for task_id in self._lock.heartbeat_all():
             self._compromised(task_id)
+        ahead = self._clock.now() - self._clock.monotonic()
+        back, self._clock_ahead = self._clock_ahead - ahead, ahead
+        if back > _CLOCK_BACK_S:
+            await self._clock_went_back(back)
         version = self._store.version()
         if version != self._version:
             self._version = version
@@ -157,6 +170,16 @@ class Housekeeping:
         await self._save(leaving=False)
         await asyncio.to_thread(self._results.sync)
         self._watch_for_stall(self.measure())
+
+    async def _clock_went_back(self, seconds: float) -> None:
+        """The wall clock was put back: what waits for a date that an earlier clock gave would wait for hours."""
+        if self._rotation is not None:
+            self._rotation.pools.clock_went_back(seconds)
+        longest = self._clock.now() + self._pool.policy.max_retry_delay_s
+        await self._store.clock_went_back(seconds, longest)
+        if self._rotation is not None:
+            self._rotation.on_change()
+        self._manager.notify()
 
     def _compromised(self, task_id: str) -> None:
         """A lock that was taken from under us: its task is stopped and not settled."""
@@ -249,10 +272,13 @@ class Housekeeping:
     def _watch_for_stall(self, finished: int) -> None:
         """Stall: for so long no task was finished, anywhere, and none is at work. A pause is no stall."""
         now = self._clock.monotonic()
+        unwatched, self._watched_at = now - self._watched_at, now
+        if unwatched > _STOPPED_S:  # the process was stopped meanwhile: nothing could move
+            self._moved_at += unwatched
         patience = min(_LONG_RUNNING_S, self._stall_timeout_s / 2)
         wall = self._clock.now()
         at_work = any(wall - running.claim.claimed_at > patience for running in self._manager.running.values())
-        if finished != self._finished or at_work or self._pool.is_paused:
+        if finished != self._finished or at_work or self._pool.is_paused or not self._pool.is_running:
             self._finished, self._moved_at, self.is_stalling = finished, now, False
             return
         readiness = self._rotation.readiness() if self._rotation is not None else None

@@ -9,6 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+
+from agentdash.engine.failures import clean_name
 
 REQUESTS, INPUT_TOKENS, OUTPUT_TOKENS, TOKENS = "requests", "input_tokens", "output_tokens", "tokens"
 _HEADERS = {
@@ -51,7 +54,7 @@ def read_limits(headers: Mapping[str, str]) -> LimitReading:
     `reset` times are not read: they are rounded, another machine's clock, and follow from the other two.
     """
     told = _ours(headers)
-    organization = told.get("anthropic-organization-id") or None
+    organization = _name(told.get("anthropic-organization-id"))
     standings: dict[str, Standing] = {}
     for name, prefix in _HEADERS.items():
         limit = _number(told.get(f"{prefix}limit"))
@@ -59,7 +62,7 @@ def read_limits(headers: Mapping[str, str]) -> LimitReading:
             standings[name] = Standing(limit, _number(told.get(f"{prefix}remaining")))
     if not standings and organization is None:
         return NOTHING_READ
-    return LimitReading(organization, told.get("anthropic-workspace-id") or None, standings)
+    return LimitReading(organization, _name(told.get("anthropic-workspace-id")), standings)
 
 
 def _ours(headers: Mapping[str, str]) -> Mapping[str, str]:
@@ -70,6 +73,12 @@ def _ours(headers: Mapping[str, str]) -> Mapping[str, str]:
     prefix = b"anthropic-"
     named = ((name.lower(), value) for name, value in raw)
     return {n.decode("latin-1"): value.decode("latin-1") for n, value in named if n.startswith(prefix)}
+
+
+@lru_cache(maxsize=256)
+def _name(value: str | None) -> str | None:
+    """Safe to keep and show; the few that there are come with every answer."""
+    return clean_name(value)
 
 
 def _number(value: str | None) -> float | None:

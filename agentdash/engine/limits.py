@@ -89,6 +89,14 @@ class LimitPool:
         except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):
             return  # another version's: learned anew
 
+    @staticmethod
+    def learned_at(learned: str) -> float:
+        """When it was learned (seconds since the epoch); 0 if that is not said."""
+        try:
+            return float(json.loads(learned)["at"])
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return 0.0
+
     def agrees(self, advertised: Advertised) -> bool:
         """Whether these limits can be this pool's: no model has another one here."""
         for model, limits in advertised.items():

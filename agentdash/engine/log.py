@@ -15,6 +15,11 @@ LOG_NAME = "agentdash.log"
 LOGGER = logging.getLogger("agentdash")
 _MAX_BYTES = 5 * 2**20
 _BACKUPS = 3
+_MOST_CHARS = 200_000
+"""Of one line's message, and of its traceback: an exception may quote a whole answer."""
+_OPEN_LOG = (
+    os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+)
 
 
 class _JsonLines(logging.Formatter):
@@ -22,17 +27,23 @@ class _JsonLines(logging.Formatter):
         line = {"at": isoformat(record.created), "level": record.levelname.lower(), "pid": record.process}
         if action := getattr(record, "action", None):
             line["action"] = action
-        line["message"] = redact(record.getMessage())
+        line["message"] = redact(_bounded(record.getMessage()))
         if record.exc_info and record.exc_info[0]:
-            line["error"] = redact(self.formatException(record.exc_info))
+            line["error"] = redact(_bounded(self.formatException(record.exc_info)))
         return json.dumps(line, ensure_ascii=True)
+
+
+def _bounded(text: str) -> str:
+    """The text without its middle, if it is too long."""
+    half = _MOST_CHARS // 2
+    return text if len(text) <= _MOST_CHARS else f"{text[:half]}\n…\n{text[-half:]}"
 
 
 class _PrivateFile(RotatingFileHandler):
     """A rotating file that only its owner may read."""
 
     def _open(self):  # type: ignore[no-untyped-def]
-        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self.baseFilename, _OPEN_LOG, 0o600)
         return os.fdopen(descriptor, "a", encoding="utf-8")
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's

@@ -32,6 +32,10 @@ class _Skip:
     until: float
     times: int = 1
 
+    def lasts(self, now: float) -> bool:
+        """Whether the task is passed over still. No wait is that long after which the clock must have been put back."""
+        return now < self.until <= now + _MAX_SKIP_S
+
 
 @dataclass(slots=True)
 class Running:
@@ -165,7 +169,11 @@ class TaskStateManager:
     async def claim(self, task: Task, worker_id: str) -> Claim | None:
         """pending → running for this worker; None if the task changed in between, or all were interrupted."""
         now, interrupts = self._clock.now(), self._interrupts
-        granted, was_cancelled = await until_done(self.store.claim(task, self.owner, worker_id, now))
+        try:
+            granted, was_cancelled = await until_done(self.store.claim(task, self.owner, worker_id, now))
+        except BaseException:
+            self.hand_back(task)
+            raise
         if not granted:
             self._handed.discard(task.seq)
             claim = None
@@ -245,7 +253,7 @@ class TaskStateManager:
     def locked_elsewhere(self) -> int:
         """How many tasks are passed over for now because somebody else holds their lock."""
         now = self._clock.now()
-        return sum(skip.until > now for skip in self._skipped.values())
+        return sum(skip.lasts(now) for skip in self._skipped.values())
 
     @property
     def limit_is_reached(self) -> bool:
@@ -291,7 +299,7 @@ class TaskStateManager:
             return
         for seq in [seq for seq, skip in self._skipped.items() if skip.until + _MAX_SKIP_S <= now]:
             del self._skipped[seq]  # not met again since: it has ended elsewhere
-        barred = self._handed | {seq for seq, skip in self._skipped.items() if skip.until > now}
+        barred = self._handed | {seq for seq, skip in self._skipped.items() if skip.lasts(now)}
         found = self.store.ready(_WINDOW + len(barred), now)
         free = [ready for ready in found if ready.seq not in barred]
         self._window = deque(self._limit.admit(free, self._handed))

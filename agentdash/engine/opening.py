@@ -36,6 +36,7 @@ from agentdash.engine.store.sqlite import STATE_DIR
 from agentdash.engine.view import RunView
 from agentdash.engine.workerfinder import TimedTasks, WorkerFinder, first_workers
 from agentdash.model import Event
+from agentdash.secret import know_environment
 
 _BUSY_LIMIT_S = 600.0
 
@@ -93,6 +94,7 @@ class RunParts:
 
     def _make_rotation(self) -> APIRotationState | None:
         """The credentials, where the processor needs any: checked before the folder is touched."""
+        know_environment(os.environ)
         if not self._processor.needs_credentials:
             return None
         credentials = self._credentials

@@ -18,7 +18,7 @@ from agentdash.engine.processors.function import FunctionProcessor, TaskFunction
 from agentdash.engine.runner import TaskRunner
 from agentdash.engine.store import Claim, MemoryTaskStore
 from agentdash.engine.worker import Lock, work_stealing_loop
-from agentdash.errors import AgentdashError
+from agentdash.errors import AgentdashError, NoMemoryError
 from agentdash.model import WorkerView
 
 _MAX_RESTARTS = 5
@@ -167,6 +167,13 @@ class ParallelSessionManager:
         self.resize(self.max_workers)
         return True
 
+    def fail(self, fault: AgentdashError) -> None:
+        """Stop at once, because of a fault of the whole process: `run` raises it when all have stopped."""
+        if self._fault is None:
+            self._fault = fault
+            self.events.emit("fault", f"no more tasks are taken: {fault}")
+        self.abort()
+
     def abort(self) -> None:
         """Stop at once: running tasks go back to pending."""
         self._gate.is_draining = True
@@ -260,6 +267,9 @@ class ParallelSessionManager:
         if error is None:
             if worker.retiring:
                 self._workers.pop(worker.id, None)
+            return
+        if isinstance(error, MemoryError):
+            self.fail(NoMemoryError())
             return
         if isinstance(error, AgentdashError) or worker.restarts >= _MAX_RESTARTS:
             if self._fault is None:  # the others will meet the same

@@ -114,6 +114,11 @@ class LimitPools:
             return held
         return self.of(credential).pacer(model, now).next_at(now, cost)
 
+    def clock_went_back(self, seconds: float) -> None:
+        """The wall clock was put back: cooldowns last as long as they would have."""
+        for pool in self._pools.values():
+            pool.cooldown_until -= seconds
+
     # -- limits that were met ----------------------------------------------------------------------------------------
     def cool(self, lease: Lease, retry_after: float | None, reading: LimitReading = NOTHING_READ) -> None:
         """A request met the limit: its pool waits as long as the answer says, the latest deadline wins."""

@@ -11,7 +11,7 @@ from agentdash.clock import SYSTEM_CLOCK, Clock
 from agentdash.engine.backoff import ServiceBackoff
 from agentdash.engine.estimate import RequestSize
 from agentdash.engine.events import EventLog
-from agentdash.engine.failures import classify, describe
+from agentdash.engine.failures import classify, clean_name, describe
 from agentdash.engine.health import WorkerHealthState
 from agentdash.engine.limitheaders import NOTHING_READ, LimitReading, read_limits
 from agentdash.engine.limits import Lease
@@ -314,7 +314,7 @@ class TaskRunner:
             failure.failure_class.value if failure else "succeeded",
             failure.error_type if failure else None,
             failure.message if failure else None,
-            end.request_id,
+            clean_name(end.request_id),
         )
 
     def _observer(self, lease: Lease | None, told: list[LimitReading]) -> Callable[[Mapping[str, str]], None]:

@@ -59,7 +59,12 @@ async def work_stealing_loop(
                 return
             continue
         # The lock comes first: a row that says running while its lock is free has lost its owner.
-        if not task_lock.acquire(task.id, worker_id, runner.lock_timeout_s):
+        try:
+            acquired = task_lock.acquire(task.id, worker_id, runner.lock_timeout_s)
+        except BaseException:
+            task_manager.hand_back(task)  # for this worker begun again, or the next run
+            raise
+        if not acquired:
             task_manager.skip(task)
             continue
         try:

@@ -6,13 +6,11 @@ the run, which is not the app's, goes on.
 
 from __future__ import annotations
 
-import asyncio
 import io
 import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -22,13 +20,13 @@ from textual.app import App
 from textual.css.stylesheet import StylesheetParseError
 from textual.worker import WorkerFailed
 
+from agentdash.engine.loopguard import in_one_line
+from agentdash.engine.loopguard import log_fault as into_log
 from agentdash.secret import redact
-from agentdash.text import clean, shorten
+from agentdash.text import clean
 from agentdash.ui.terminal import restore_terminal
 
 LOGGER = logging.getLogger("agentdash.ui")
-_MAX_LINE = 500
-_MAX_TRACEBACK = 20_000
 _ROOT = f"{Path(__file__).parents[2]}{os.sep}"
 _PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
 
@@ -91,12 +89,6 @@ class RedactedCrash(App[None]):
             sys.stderr.flush()
 
 
-def describe(error: BaseException) -> str:
-    """`TypeError: what it says`, as one redacted line."""
-    said = "".join(traceback.format_exception_only(error)).strip()
-    return shorten(clean(redact(said)), _MAX_LINE)
-
-
 def where(error: BaseException) -> str:
     """`file:line` of the innermost frame of ours, or else of all, where it began; empty if it was never raised."""
     while error.__cause__ is not None:
@@ -110,11 +102,8 @@ def where(error: BaseException) -> str:
 
 
 def log_fault(what: str, error: BaseException) -> None:
-    """Into the log, with its traceback and without the locals. Redacted here already: a handler may be anybody's."""
-    text = redact("".join(traceback.format_exception(error)) + _spelt_out(error))
-    if len(text) > _MAX_TRACEBACK:
-        text = f"{text[: _MAX_TRACEBACK // 2]}\n…\n{text[-_MAX_TRACEBACK // 2 :]}"
-    LOGGER.error("%s: %s\n%s", what, describe(error), text, extra={"action": "dashboard_fault"})
+    """A fault of the dashboard into the log, as all faults are, and what a style sheet has to say."""
+    into_log(what, error, more=_spelt_out(error), action="dashboard_fault", logger=LOGGER)
 
 
 def _spelt_out(error: BaseException) -> str:
@@ -126,31 +115,9 @@ def _spelt_out(error: BaseException) -> str:
     return cast(io.StringIO, page.file).getvalue()
 
 
-def guard_loop(loop: asyncio.AbstractEventLoop, report: Callable[[str], object]) -> None:
-    """Let what fails in the loop with nobody waiting for it be logged and told in one redacted line.
-
-    By itself asyncio writes such failures, unredacted, to stderr, where the dashboard draws.
-    """
-
-    def handle(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        what = clean(redact(str(context.get("message") or "a fault in the event loop")))
-        owner = context.get("task") or context.get("future")
-        if isinstance(owner, asyncio.Task):
-            what = f"{what} ({clean(redact(owner.get_name()))})"
-        error = context.get("exception")
-        if isinstance(error, BaseException):
-            log_fault(what, error)
-            what = f"{what}: {describe(error)}"
-        else:
-            LOGGER.error("%s", what, extra={"action": "loop_fault"})
-        report(what)
-
-    loop.set_exception_handler(handle)
-
-
 def _crash_line(error: BaseException, log: Path | None) -> str:
     place = where(error)
-    parts = [f"agentdash: internal error in the dashboard: {describe(error)}"]
+    parts = [f"agentdash: internal error in the dashboard: {in_one_line(error)}"]
     parts += [f"where: {place}"] if place else []
     parts.append(f"details in {log}" if log is not None else "details in the log")
     return "; ".join(parts)

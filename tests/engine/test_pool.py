@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agentdash import ParallelSessionManager
-from agentdash.errors import StoreWriteError
+from agentdash.errors import NoMemoryError, StoreWriteError
 from agentdash.model import TaskState
 from tests.support.bench import CLOCK, Bench, a_second
 from tests.support.virtual_loop import virtual
@@ -306,6 +306,24 @@ async def test_a_store_that_cannot_write_stops_claiming() -> None:
         await bench.run()
     assert bench.states() == {"succeeded": 12, "pending": 38}
     assert len(bench.events("fault")) == 1
+    assert not bench.lock.held
+
+
+@virtual
+async def test_a_process_without_memory_stops_at_once() -> None:
+    bench = Bench(50, a_second, workers=4)
+    real = bench.store.claim
+
+    def claim(*args: Any) -> Any:
+        if CLOCK.monotonic() >= 1003:
+            raise MemoryError
+        return real(*args)
+
+    bench.store.claim = claim  # type: ignore[method-assign,assignment]
+    with pytest.raises(NoMemoryError):
+        await bench.run()
+    assert bench.states() == {"succeeded": 12, "pending": 38}
+    assert not bench.events("restarted")
     assert not bench.lock.held
 
 

@@ -106,6 +106,19 @@ class Machine(RuleBasedStateMachine):
             self.unproven.add(name)
         self.active = self.order.index(name)
 
+    @precondition(lambda self: self.keys.state.readiness().at is not None)
+    @rule()
+    def wait_as_told(self) -> None:
+        """At the moment that was named some key may send, unless the model too has a reason why not; and none could
+        have before, as the model has it."""
+        at, now = self.keys.state.readiness().at, self.keys.clock.time
+        assert at is not None
+        for part in (0.25, 0.5, 0.75):
+            self.keys.clock.time = now + (at - now) * part
+            assert self.expected() is None, "a key could have been used before"
+        self.keys.clock.time = at + 1e-3
+        assert self.expected() is not None, "it was worth no waiting"
+
     @invariant()
     def the_active_key_is_the_models(self) -> None:
         assert self.keys.state.current_index == self.active

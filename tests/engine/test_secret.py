@@ -122,6 +122,11 @@ def test_redact() -> None:
     assert redact("") == ""
 
 
+def test_another_key_that_begins_like_a_known_one_leaves_nothing_behind() -> None:
+    Secret("sk-ant-api03-one-of-those-that-are-known")
+    assert redact("sk-ant-api03-abcdefgh") == "[redacted]"
+
+
 def test_one_key_within_another_leaves_nothing_behind() -> None:
     Secret("first-key-of-two")
     Secret("first-key-of-two-and-its-tail")

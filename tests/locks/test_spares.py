@@ -167,3 +167,22 @@ def test_a_forked_child_neither_frees_nor_keeps_what_rests(warm: TaskLock, proje
     os.close(writer)
     os.waitpid(child, 0)
     assert spares(project) == []
+
+
+def test_a_link_that_was_planted_to_one_of_our_own_files_is_no_lock(warm: TaskLock, project: Path) -> None:
+    """It would be busy for as long as that file is held: for the whole run, if it is one at rest."""
+    folder = project / ".locks"
+    [spare] = spares(project)
+    (folder / "task-t1.lock").hardlink_to(folder / spare)
+    assert warm.acquire("t1")
+    assert warm.acquire("t2")
+    (folder / "task-t3.lock").hardlink_to(folder / "task-t2.lock")
+    assert warm.acquire("t3")
+    assert all(warm.heartbeat(task_id) for task_id in ("t1", "t2", "t3"))
+
+
+def test_a_link_to_a_file_of_another_is_left_to_it(warm: TaskLock, peer: Peer, project: Path) -> None:
+    assert peer.call("acquire", "t1") is True
+    (project / ".locks/task-t2.lock").hardlink_to(project / ".locks/task-t1.lock")
+    assert not warm.acquire("t2")
+    assert (project / ".locks/task-t2.lock").exists()

@@ -13,7 +13,7 @@ from agentdash.engine.line import LeaseLine
 from agentdash.engine.pacing import BUILD_S
 from agentdash.engine.rotation import APIRotationState
 from tests.support.keys import CREDENTIAL, Keys, limited
-from tests.support.virtual_loop import EPOCH, LoopClock, ManualClock, VirtualLoop, virtual
+from tests.support.virtual_loop import EPOCH, LoopClock, ManualClock, let_pass, virtual
 
 _SIZE = RequestSize()
 
@@ -29,13 +29,6 @@ class RunningClock(ManualClock):
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(max(0.0, seconds))
-
-
-def let_pass(seconds: float) -> None:
-    """So much time passes before anything else is done."""
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, VirtualLoop)
-    loop.advance(seconds)
 
 
 class CountingLine(LeaseLine):

@@ -24,6 +24,7 @@ from tests.support.stored import NOW, Store, check, end, spec
 T = TypeVar("T")
 IDS = [f"t{n}" for n in range(4)]
 ids = st.sampled_from(IDS)
+counters = st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(0, 2))
 some_ids = st.lists(ids, max_size=3)
 ends = st.sampled_from([TaskState.PENDING, TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED])
 
@@ -37,6 +38,9 @@ class Model:
     attempts: int = 0
     available_at: float = 0.0
     asked: bool = False
+    service_failures: int = 0
+    crashes: int = 0
+    error: str | None = None
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -101,19 +105,23 @@ class StoreMachine(RuleBasedStateMachine):
         if self.model[task_id].state is not TaskState.PENDING:
             assert not self.wait(self.later_claim(task_id))
 
-    @rule(held=claims, state=ends, attempts=st.integers(0, 3), delay=st.sampled_from([0.0, 1.0, 5.0]))
-    def settle(self, held: Claim, state: TaskState, attempts: int, delay: float) -> None:
+    @rule(held=claims, state=ends, counters=counters, delay=st.sampled_from([0.0, 1.0, 5.0]))
+    def settle(self, held: Claim, state: TaskState, counters: tuple[int, int, int], delay: float) -> None:
         """Each claim stays in the bundle: most settlements come twice or too late."""
+        attempts, service_failures, crashes = counters
 
         async def settle() -> bool:
             at = self.now + delay if state is TaskState.PENDING else 0.0
-            return await self.store.settle(held, end(held, state, attempts=attempts, available_at=at))
+            ended = end(held, state, attempts=attempts, available_at=at)
+            return await self.store.settle(held, replace(ended, service_failures=service_failures, crashes=crashes))
 
         model = self.model[held.task.id]
         holds = model.state is TaskState.RUNNING and model.fence == held.task.fence
         assert self.wait(settle()) == holds
         if holds:
             model.state, model.attempts, model.asked = state, attempts, False
+            model.service_failures, model.crashes = service_failures, crashes
+            model.error = "Boom" if state is TaskState.FAILED else None
             model.available_at = self.now + delay if state is TaskState.PENDING else 0.0
             self.settled += 1
 
@@ -123,7 +131,7 @@ class StoreMachine(RuleBasedStateMachine):
             settlement = end(row, TaskState.PENDING, attempts=0, available_at=self.now + delay, crashes=1)
             assert self.wait(self.store.reclaim(row, settlement))
             assert not self.wait(self.store.reclaim(row, settlement))
-            self.model[row.id] = Model(fence=row.fence, available_at=self.now + delay)
+            self.model[row.id] = Model(fence=row.fence, available_at=self.now + delay, crashes=1)
             self.settled += 1
 
     @rule(chosen=st.one_of(st.none(), some_ids))
@@ -138,7 +146,7 @@ class StoreMachine(RuleBasedStateMachine):
         for task_id in moved:
             model = self.model[task_id]
             self.undo[task_id] = (replace(model), TaskState.PENDING, model.fence + 1)
-            model.state, model.attempts, model.available_at, model.fence = TaskState.PENDING, 0, 0.0, model.fence + 1
+            self.model[task_id] = Model(fence=model.fence + 1)
 
     @rule(chosen=some_ids)
     def cancel(self, chosen: list[str]) -> None:
@@ -150,7 +158,7 @@ class StoreMachine(RuleBasedStateMachine):
         for task_id in pending:
             model = self.model[task_id]
             self.undo[task_id] = (replace(model), TaskState.CANCELLED, model.fence + 1)
-            model.state, model.fence = TaskState.CANCELLED, model.fence + 1
+            model.state, model.fence, model.error = TaskState.CANCELLED, model.fence + 1, None
         for task_id in running:
             model = self.model[task_id]
             self.undo[task_id] = (replace(model), TaskState.RUNNING, model.fence)
@@ -197,7 +205,11 @@ class StoreMachine(RuleBasedStateMachine):
             model = self.model[record.id]
             task = self.store.load(record.seq)
             assert task is not None
-            assert (task.state, task.fence, task.attempts) == (model.state, model.fence, model.attempts)
+            assert (task.state, task.fence) == (model.state, model.fence)
+            counters = (model.attempts, model.service_failures, model.crashes)
+            assert (task.attempts, task.service_failures, task.crashes) == counters
+            assert (record.attempts, record.service_failures, record.crashes) == counters
+            assert record.error_type == model.error
         lines = [self.store.result(task_id) for task_id in IDS]
         finished = [json.loads(line)["custom_id"] for line in lines if line is not None]
         assert finished == [task_id for task_id in IDS if self.model[task_id].state in FINISHED_STATES]
@@ -221,10 +233,16 @@ class SqliteMachine(StoreMachine):
     def make(self) -> Store:
         return SqliteTaskStore(self.folder)
 
+    @rule()
+    def open_again(self) -> None:
+        """Everything is in the database, but for what can be undone: that was this process's."""
+        self.wait(self.store.close())
+        self.store, self.undo = self.make(), {}
+
 
 TestMemory = MemoryMachine.TestCase
 TestMemory.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
 TestSqlite = SqliteMachine.TestCase
 TestSqlite.settings = settings(
-    max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

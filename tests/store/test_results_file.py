@@ -304,6 +304,30 @@ async def test_a_deleted_file_is_built_anew(sqlite: SqliteTaskStore, path: Path,
 
 
 # -- other people's files --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_database_that_is_gone_is_not_followed(
+    sqlite: SqliteTaskStore, path: Path, open_file: Open, replaced: bool
+) -> None:
+    """SQLite writes on into a deleted file; the results of it would belong to no database."""
+    file = open_file()
+    await sqlite.add(specs(2))
+    await run(sqlite, "t1")
+    file.sync()
+    aside = sqlite.path.with_name("aside.db")
+    sqlite.path.rename(aside)
+    if replaced:
+        sqlite.path.touch(0o600)
+    await run(sqlite, "t2")
+    for use in (file.sync, file.check):
+        with pytest.raises(StoreWriteError, match="deleted, moved or replaced") as caught:
+            use()
+        assert caught.value.hint
+    assert ids(path) == ["t1"]
+    aside.replace(sqlite.path)
+    assert file.sync() == 1
+    assert_complete(sqlite, path)
+
+
 async def test_a_foreign_file_is_refused_and_left_alone(sqlite: SqliteTaskStore, path: Path, open_file: Open) -> None:
     path.write_text("my notes\n")
     await sqlite.add(specs(1))

@@ -18,8 +18,9 @@ from textual.app import App, ComposeResult
 from textual.binding import BindingType
 from textual.widgets import Static
 
+from agentdash.engine.loopguard import guard_loop
 from agentdash.secret import Secret
-from agentdash.ui.crash import RedactedCrash, guard_loop
+from agentdash.ui.crash import RedactedCrash
 from agentdash.ui.terminal import TerminalWatch, copy_to_clipboard, dashboard_driver, restore_terminal
 
 PLACE = Path(sys.argv[1])

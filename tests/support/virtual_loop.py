@@ -132,3 +132,10 @@ def virtual(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
         run_virtual(main())
 
     return run
+
+
+def let_pass(seconds: float) -> None:
+    """So much time passes in which nothing runs."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    loop.advance(seconds)

@@ -16,9 +16,10 @@ from textual.app import App, ComposeResult
 from textual.widget import Widget
 from textual.widgets import Static
 
+from agentdash.engine.loopguard import guard_loop, in_one_line
 from agentdash.secret import Secret
 from agentdash.text import clean
-from agentdash.ui.crash import RedactedCrash, describe, guard_loop, log_fault, where
+from agentdash.ui.crash import RedactedCrash, log_fault, where
 
 PATTERNED = "sk-ant-canary-" + "0123456789"
 KNOWN = "a key like no other"
@@ -193,12 +194,12 @@ def raised(error: Exception) -> Exception:
 
 
 def test_an_error_is_one_short_line() -> None:
-    assert describe(ValueError()) == "ValueError"
-    assert "\n" not in describe(ValueError("a\nb\x1b[31mc"))
-    assert "\x1b" not in describe(ValueError("a\nb\x1b[31mc"))
-    assert len(describe(ValueError("x" * 100_000))) <= 500
-    assert "WordlessError" in describe(WordlessError())
-    assert_clean(describe(WordlessError()), describe(ExceptionGroup(PATTERNED, [ValueError(KNOWN)])))
+    assert in_one_line(ValueError()) == "ValueError"
+    assert "\n" not in in_one_line(ValueError("a\nb\x1b[31mc"))
+    assert "\x1b" not in in_one_line(ValueError("a\nb\x1b[31mc"))
+    assert len(in_one_line(ValueError("x" * 100_000))) <= 500
+    assert "WordlessError" in in_one_line(WordlessError())
+    assert_clean(in_one_line(WordlessError()), in_one_line(ExceptionGroup(PATTERNED, [ValueError(KNOWN)])))
 
 
 def test_where_is_the_innermost_frame_of_ours() -> None:

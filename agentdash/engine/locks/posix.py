@@ -196,7 +196,9 @@ class TaskLock:
                 device, inode = found.st_dev, found.st_ino
                 in_place = self._is_at_path(name, device, inode)
                 if not locked and in_place:
-                    return False
+                    if found.st_nlink == 1 or not self._is_ours_by_another_name(name, device, inode):
+                        return False
+                    os.unlink(name, dir_fd=self._folder.fd)  # a link that was planted: it would be busy for ever
                 if locked and in_place and found.st_nlink > 1 and stat.S_ISREG(found.st_mode):
                     # A dead holder's spare, or a link that was planted: never written to, only its name here removed.
                     os.unlink(name, dir_fd=self._folder.fd)
@@ -211,6 +213,11 @@ class TaskLock:
                     unlock_and_close(fd)
             self._folder.refresh()  # the last holder unlinked the file, or the folder was replaced
         return False
+
+    def _is_ours_by_another_name(self, name: str, device: int, inode: int) -> bool:
+        """Whether a file that stands at `name` is one that this object holds for another task, or at rest."""
+        held = ((lock.device, lock.inode) for lock in self._held.values() if lock.name != name)
+        return (device, inode) in held or self._spares.has(device, inode)
 
     def _take_with(self, spare: Spare, name: str, task_id: str, holder_id: str, timeout: float | None) -> bool:
         """Give a file at rest, which is held already, the task's name. False: the plain way has to be gone."""

@@ -47,6 +47,10 @@ class Spares:
         """A file that lost its task's name rests again."""
         self._idle.append(spare)
 
+    def has(self, device: int, inode: int) -> bool:
+        """Whether this file is one at rest."""
+        return any((spare.device, spare.inode) == (device, inode) for spare in self._idle)
+
     def wants_more(self) -> bool:
         """Whether a file whose lock is released should be kept."""
         return self._may_link and self._cycles >= FROM_CYCLE and len(self._idle) < _MOST

@@ -16,8 +16,16 @@ _APPENDED = {
 }
 """Delta type → the field that carries its piece."""
 
+_PARTS = frozenset(
+    {"message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_delta"}
+)
+"""The events that a message is made of."""
+
 _TARGET = {"input_json_delta": "input"}
 """Where the pieces end up, if not in the field of the same name."""
+
+_MOST_BLOCKS = 10_000
+"""A block takes a multiple of its bytes in memory."""
 
 
 class MessageAssembler:
@@ -47,15 +55,21 @@ class MessageAssembler:
 
     def _feed(self, event: Mapping[str, Any]) -> str:
         kind = event["type"]
+        if self.complete and kind in _PARTS:
+            raise ValueError("it goes on behind its end")
         if kind == "content_block_delta":
             return self._delta(event["index"], event["delta"])
         if kind == "message_start":
+            if self.message:
+                raise ValueError("it begins twice")
             self.message = dict(event["message"])
             self.message["content"] = list(self.message.get("content") or [])
         elif kind == "content_block_start":
             block = dict(event["content_block"])
             if event["index"] != len(self.message["content"]):
                 raise IndexError(event["index"])
+            if event["index"] >= _MOST_BLOCKS:
+                raise ServiceTroubleError("too large", f"the answer has more than {_MOST_BLOCKS} content blocks")
             self.message["content"].append(block)
             return str(block.get("text") or "")
         elif kind == "content_block_stop":
@@ -67,10 +81,14 @@ class MessageAssembler:
                 name: value for name, value in usage.items() if value is not None
             }
         elif kind == "message_stop":
+            for index in {index for index, _ in self._pieces}:  # blocks whose end was left out
+                self._close_block(index)
             self.complete = True
         return ""
 
     def _delta(self, index: int, delta: Mapping[str, Any]) -> str:
+        if not 0 <= index < len(self.message["content"]):
+            raise IndexError(index)
         kind = delta["type"]
         field = _APPENDED.get(kind)
         if field is not None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
+import select
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 from agentdash.clock import SYSTEM_CLOCK, Clock
 from agentdash.engine.credentials import APICredential
 from agentdash.engine.pricing import load_prices
 from agentdash.engine.processors.base import LEAVING
+from agentdash.engine.processors.bounds import bound
 
 _REFRESH_INTERVAL_S = 30.0
 _CLOSE_AFTER_S = 900.0
@@ -99,14 +103,52 @@ class AnthropicClients:
                 limits=limits,
                 timeout=self._timeout(),
                 follow_redirects=False,
-                event_hooks={"request": [_leaves]},
+                event_hooks={"request": [_leaves], "response": [bound]},
             )
+            for transport in (self._http._transport, *self._http._mounts.values()):
+                if transport is not None:
+                    transport.client = partial(_session, transport)
         return self._http
 
     def _timeout(self) -> Any:
         import httpx2
 
         return httpx2.Timeout(None, connect=self._connect_timeout_s)
+
+
+def _session(transport: Any) -> Any:
+    """The transport's own session, but never with a connection on which something came unasked while it was idle.
+
+    aiohttp would take that, a second answer to the last request, for the answer to the next one.
+    """
+    transport.client = None
+    session = transport.get_client()
+    connect = session.connector.connect
+    used: WeakSet[Any] = WeakSet()
+
+    async def connect_clean(*request: Any, **more: Any) -> Any:
+        while True:
+            connection = await connect(*request, **more)
+            protocol = connection.protocol
+            if protocol not in used:
+                used.add(protocol)
+                return connection
+            if not protocol.should_close and not _is_readable(protocol.transport):
+                return connection
+            connection.close()
+
+    session.connector.connect = connect_clean
+    return session
+
+
+def _is_readable(transport: Any) -> bool:
+    """Whether something has come that the loop has not read yet, be it the connection's end."""
+    connection = transport.get_extra_info("socket")
+    if not hasattr(select, "poll"):
+        return bool(select.select([connection], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 async def _leaves(request: Any) -> None:
@@ -131,8 +173,11 @@ def _stream_at(leaving: Callable[[], Awaitable[None]], body: bytes) -> Any:
     import httpx2
 
     class AtItsMoment(httpx2.AsyncByteStream):
+        has_left = False
+
         async def __aiter__(self) -> AsyncIterator[bytes]:
             await leaving()
+            self.has_left = True
             yield body
 
     return AtItsMoment()

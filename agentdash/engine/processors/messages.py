@@ -13,11 +13,14 @@ from agentdash.engine.failures import ServiceTroubleError
 from agentdash.engine.pricing import cost_usd
 from agentdash.engine.processors.assembly import MessageAssembler
 from agentdash.engine.processors.base import TaskContext
+from agentdash.engine.processors.patience import Patience
 from agentdash.model import Answer, Task, Usage
 
 DEFAULT_MODEL = "claude-sonnet-5-5"
 DEFAULT_MAX_TOKENS = 4096
 _PATH = "/v1/messages"
+_MOST_TOKENS = 10**12
+"""More of them cannot be meant, and sums of them have to fit into the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,8 @@ class MessagesProcessor:
         import httpx2
 
         try:
-            async with asyncio.timeout(self.settings.timeout_s):
+            ends = asyncio.get_running_loop().time() + self.settings.timeout_s
+            async with Patience(ends, ends=ends):
                 response = await context.client.post(_PATH, body=body, cast_to=httpx2.Response)
         except TimeoutError:
             raise ServiceTroubleError("timeout", f"no answer within {self.settings.timeout_s:g} s") from None
@@ -114,14 +118,15 @@ class MessagesProcessor:
         loop = asyncio.get_running_loop()
         settings = self.settings
         started = loop.time()
-        ends = started + settings.timeout_s
         first_token_s: float | None = None
         assembler = MessageAssembler()
         request_id: str | None = None
         pings: _PingWatch | None = None
+        stream: Any = None
+        patience = Patience(started + settings.first_token_timeout_s, ends=started + settings.timeout_s)
         try:
-            async with asyncio.timeout_at(min(started + settings.first_token_timeout_s, ends)) as deadline:
-                stream: Any = await context.client.post(
+            async with patience:
+                stream = await context.client.post(
                     _PATH,
                     body=body | {"stream": True},
                     cast_to=object,
@@ -136,9 +141,9 @@ class MessagesProcessor:
                         raise ServiceTroubleError("garbled", "the answer is not an event stream", request_id=request_id)
                     async for event in stream:
                         now = loop.time()
-                        deadline.reschedule(min(now + settings.idle_timeout_s, ends))
+                        patience.wait_until(now + settings.idle_timeout_s)
                         if pings is None:
-                            pings = _PingWatch(stream.response, deadline, settings.idle_timeout_s, ends)
+                            pings = _PingWatch(stream.response, patience, settings.idle_timeout_s)
                         text = assembler.feed(event)
                         if text:
                             if first_token_s is None:
@@ -146,9 +151,11 @@ class MessagesProcessor:
                             context.progress(text)
         except TimeoutError:
             raise ServiceTroubleError(
-                "timeout", _which_wait(settings, loop.time(), ends, assembler), request_id=request_id
+                "timeout", _which_wait(settings, loop.time(), patience.ends, assembler), request_id=request_id
             ) from None
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):
+            if stream is None:  # the request itself
+                raise
             raise ServiceTroubleError("garbled", "the stream is not JSON events", request_id=request_id) from None
         finally:
             if pings is not None:
@@ -162,11 +169,10 @@ class _PingWatch:
     The SDK swallows pings, so what counts between events is whether bytes arrive; a look now and then tells.
     """
 
-    def __init__(self, response: Any, deadline: asyncio.Timeout, idle_s: float, ends: float) -> None:
+    def __init__(self, response: Any, patience: Patience, idle_s: float) -> None:
         self._response = response
-        self._deadline = deadline
+        self._patience = patience
         self._idle_s = idle_s
-        self._ends = ends
         self._loop = asyncio.get_running_loop()
         self._arrived = response.num_bytes_downloaded
         self._timer = self._loop.call_later(idle_s / 4, self._look)
@@ -176,9 +182,9 @@ class _PingWatch:
 
     def _look(self) -> None:
         arrived = self._response.num_bytes_downloaded
-        if arrived != self._arrived and not self._deadline.expired():
+        if arrived != self._arrived and not self._patience.is_over:
             self._arrived = arrived
-            self._deadline.reschedule(min(self._loop.time() + self._idle_s, self._ends))
+            self._patience.wait_until(self._loop.time() + self._idle_s)
         self._timer = self._loop.call_later(self._idle_s / 4, self._look)
 
 
@@ -205,9 +211,8 @@ def answer_of(message: Any, request_id: str | None, first_token_s: float | None)
 
 
 def _usage(usage: Mapping[str, Any]) -> Usage:
-    return Usage(
-        int(usage.get("input_tokens") or 0),
-        int(usage.get("output_tokens") or 0),
-        int(usage.get("cache_creation_input_tokens") or 0),
-        int(usage.get("cache_read_input_tokens") or 0),
-    )
+    names = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+    counts = [int(usage.get(name) or 0) for name in names]
+    if not all(0 <= count < _MOST_TOKENS for count in counts):
+        raise ValueError("no number of tokens")
+    return Usage(*counts)

@@ -285,6 +285,13 @@ class MemoryTaskStore:
             )
         self._active = active if active is not None else self._active
 
+    async def clock_went_back(self, seconds: float, longest: float) -> None:
+        for _, seq in self._pending:
+            if (row := self._rows[seq]).available_at > longest:
+                row.available_at = min(row.available_at - seconds, longest)
+        for key, record in self._credentials.items():
+            self._credentials[key] = replace(record, cooldown_until=record.cooldown_until - seconds)
+
     async def save_process(self, record: ProcessRecord) -> None:
         self._processes[record.owner] = record
 

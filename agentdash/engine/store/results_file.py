@@ -53,8 +53,10 @@ class ResultsFile:
 
     def __init__(self, store: SqliteTaskStore, path: str | os.PathLike[str]) -> None:
         self.path = Path(os.path.realpath(path))  # the file itself: replacing it must not replace a link to it
+        # One name for all processes, which the lock keeps apart: what a crash leaves here is used up by the next.
+        self._temporary = self.path.with_name(f".{self.path.name}.agentdash.tmp")
         self._store = store
-        self._key = f"{_KEY}{self.path}"
+        self._key = _key(self.path)
         self._database = sqlite3.connect(store.path, timeout=30, isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA query_only = 1")
 
@@ -77,6 +79,8 @@ class ResultsFile:
                 return self._rewrite(generation, _Position())
             if generation != position.generation:
                 return self._rewrite(generation, position)
+            if position.replaces is not None:  # killed before the new one was in its place: the old begins alike
+                self._temporary.unlink(missing_ok=True)
             if os.fstat(descriptor).st_size > position.offset:
                 os.ftruncate(descriptor, position.offset)
             return self._append(descriptor, position)
@@ -94,8 +98,7 @@ class ResultsFile:
 
     def _rewrite(self, generation: int, before: _Position) -> int:
         """Build the whole file beside the old one and put it in its place at once."""
-        # One name for all processes, which the lock keeps apart: what a crash leaves here is used up by the next.
-        temporary = self.path.with_name(f".{self.path.name}.agentdash.tmp")
+        temporary = self._temporary
         temporary.unlink(missing_ok=True)
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -209,12 +212,14 @@ class ResultsFile:
     def _exclusive(self) -> Iterator[None]:
         """One writer at a time among the processes of the project."""
         path = self._store.path.with_name("results.lock")
+        self._store.check_place()
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StoreWriteError(f"{path} cannot be opened: {error.strerror}.", hint="Nothing is lost.") from None
         try:
             _lock(descriptor)
+            self._store.check_place()  # who waited may have waited in a folder that has gone since
             yield
         except sqlite3.Error as error:
             raise translate(error) from error
@@ -226,7 +231,18 @@ def results_paths(store: SqliteTaskStore) -> list[Path]:
     """The results files that this project has written, wherever they are."""
     with closing(sqlite3.connect(store.path, timeout=30)) as database:
         rows = database.execute("SELECT key FROM meta WHERE key LIKE ?", (f"{_KEY}%",)).fetchall()
-    return [Path(key.removeprefix(_KEY)) for (key,) in rows]
+    return [_path(key) for (key,) in rows]
+
+
+def _key(path: Path) -> str:
+    """Under which name a file's position is kept. A path that is no UTF-8 is written in hex, behind a `%`."""
+    name = str(path)
+    return f"{_KEY}{name}" if not any("\ud800" <= c <= "\udfff" for c in name) else f"{_KEY}%{os.fsencode(path).hex()}"
+
+
+def _path(key: str) -> Path:
+    name = key.removeprefix(_KEY)
+    return Path(os.fsdecode(bytes.fromhex(name[1:])) if name.startswith("%") else name)
 
 
 def _lock(descriptor: int) -> None:

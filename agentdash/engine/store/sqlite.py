@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -12,6 +13,7 @@ from dataclasses import astuple, fields
 from pathlib import Path
 from typing import TypeVar
 
+from agentdash.engine.log import LOG_NAME
 from agentdash.engine.store.adding import Addition, add_batch
 from agentdash.engine.store.base import (
     AddReport,
@@ -28,12 +30,13 @@ from agentdash.engine.store.schema import check_version, migrate
 from agentdash.engine.store.undo import forget, undo_last
 from agentdash.engine.store.writer import GroupCommitWriter, Transaction, translate
 from agentdash.engine.waiting import Write
-from agentdash.errors import StoreError
+from agentdash.errors import StoreError, StoreWriteError
 from agentdash.model import Task, TaskSpec, Totals
 
 T = TypeVar("T")
 STATE_DIR = ".agentdash"
 DATABASE = "state.db"
+_FILES = (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", f"{DATABASE}-journal", "results.lock", LOG_NAME)
 _OPEN_LIMIT_S = 5.0
 _BUSY_SLICE = "PRAGMA busy_timeout = 250"
 _MARK = ("state", "exhausted_until", "last_error", "updated_at")
@@ -49,6 +52,9 @@ ON CONFLICT (fingerprint) DO UPDATE SET name = excluded.name,
     cooldown_until = max(cooldown_until, excluded.cooldown_until), {_SAVE_MARK},
     requests = requests + excluded.requests, rate_limited = rate_limited + excluded.rate_limited,
     learned = iif(excluded.learned = '', learned, excluded.learned)
+"""
+_WAIT_AT_MOST = """
+UPDATE tasks SET available_at = min(available_at - ?1, ?2) WHERE state = 0 AND available_at > 0 AND available_at > ?2
 """
 _SAVE_PROCESS = f"""
 INSERT OR REPLACE INTO processes ({", ".join(f.name for f in fields(ProcessRecord))}) VALUES (?, ?, ?, ?, ?, ?)
@@ -73,6 +79,7 @@ class SqliteTaskStore(SqliteReads):
             )
         writer = _open(self.path)
         try:
+            self._identity = _identity(self.path)
             migrate(writer, str(self.path))
             reader = _open(self.path)
             writer.execute(_BUSY_SLICE)
@@ -144,11 +151,29 @@ class SqliteTaskStore(SqliteReads):
 
         await self._run(save)
 
+    async def clock_went_back(self, seconds: float, longest: float) -> None:
+        def correct(transaction: Transaction) -> None:
+            transaction.connection.execute(_WAIT_AT_MOST, (seconds, longest))
+            transaction.connection.execute("UPDATE credentials SET cooldown_until = cooldown_until - ?", (seconds,))
+
+        await self._run(correct)
+
     async def save_process(self, record: ProcessRecord) -> None:
         await self._run(lambda tx: tx.connection.execute(_SAVE_PROCESS, astuple(record)).rowcount)
 
     async def drop_process(self, owner: str) -> None:
         await self._run(lambda tx: tx.connection.execute("DELETE FROM processes WHERE owner = ?", (owner,)).rowcount)
+
+    def check_place(self) -> None:
+        """Raise `StoreWriteError` if another file, or none, stands where this database was opened.
+
+        SQLite writes on into a file that was deleted or moved away: everything would seem well, and be lost.
+        """
+        if _identity(self.path) != self._identity:
+            raise StoreWriteError(
+                f"The project's database {self.path} was deleted, moved or replaced while it was in use.",
+                hint="Put it back, or start anew: what finished since then is asked for again.",
+            )
 
     def run_and_wait(self, change: Callable[[Transaction], T]) -> T:
         """Run one change in a transaction and block until it is durable; for threads of their own."""
@@ -195,6 +220,19 @@ def prepare_folder(folder: Path, *, create: bool) -> None:
         if status.st_mode & 0o077:  # made by hand, or unpacked from an archive
             with suppress(OSError):  # a read-only disk is refused with better words when the database is opened
                 folder.chmod(0o700)
+    for path in (folder / name for name in _FILES):
+        with suppress(OSError):
+            if not stat.S_ISREG(path.lstat().st_mode):  # never written through a link, nor waited for at a pipe
+                raise StoreError(f"{path} is not a plain file.", hint="Remove it, or choose another --project.")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """The file that the path leads to; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _make_file(path: Path) -> None:

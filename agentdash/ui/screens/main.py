@@ -15,9 +15,10 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
 
+from agentdash.engine.loopguard import in_one_line
 from agentdash.model import FINISHED_STATES, LockView, Snapshot, TaskQuery, TaskSort, TaskState
 from agentdash.ui.bindings import MAIN_BINDINGS, SHOWN_ORDER
-from agentdash.ui.crash import describe, log_fault
+from agentdash.ui.crash import log_fault
 from agentdash.ui.panels.banner import Banner
 from agentdash.ui.panels.credentials import Credentials
 from agentdash.ui.panels.events import Events
@@ -112,7 +113,7 @@ class MainScreen(Screen[None]):
         try:
             update()
         except Exception as error:  # noqa: BLE001 - see above
-            if self._faulty.get(name) != (fault := describe(error)):
+            if self._faulty.get(name) != (fault := in_one_line(error)):
                 self._faulty[name] = fault
                 log_fault(f"the panel {name} failed", error)
             shown = getattr(panel, "fault", None)
