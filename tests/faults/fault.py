@@ -49,7 +49,7 @@ class Fault:
     name: str
     excuses: Excuses = Excuses()
     excludes: frozenset[str] = frozenset()
-    strikes: tuple[int, int] = (1, 2)
+    strikes: tuple[int, int] = (1, 3)
     lasts_s: tuple[float, float] = (0.0, 0.0)
 
     def unusable(self) -> str | None:

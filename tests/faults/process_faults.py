@@ -158,9 +158,9 @@ class LittleMemory(Scarce):
 
 
 register(
-    Signal("kill -9", strikes=(1, 4), numbers=(signal.SIGKILL,)),
-    KillInStart("kill -9 while starting", strikes=(1, 3)),
-    KillInSync("kill -9 while results are written", strikes=(1, 2)),
+    Signal("kill -9", strikes=(3, 8), numbers=(signal.SIGKILL,)),
+    KillInStart("kill -9 while starting", strikes=(2, 5)),
+    KillInSync("kill -9 while results are written", strikes=(1, 3)),
     Signal("SIGTERM", numbers=(signal.SIGTERM,)),
     Signal("SIGHUP", numbers=(signal.SIGHUP,)),
     Signal("SIGINT twice", numbers=(signal.SIGINT, signal.SIGINT), apart_s=(0.0, 0.3)),

@@ -144,7 +144,7 @@ class _Course:
 
     def _start(self) -> None:
         chance = self.stage.chance
-        self.stage.start(dashboard=chance.random() < 0.25, by_exec=chance.random() < 0.1)
+        self.stage.start(dashboard=chance.random() < 0.25, by_exec=chance.random() < 0.05)
 
     def _strike(self, fault: Fault) -> None:
         self.outcome.tried[fault.name] = self.outcome.tried.get(fault.name, 0) + 1
