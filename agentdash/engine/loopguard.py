@@ -94,9 +94,11 @@ def quiet_libraries(on_no_memory: Callable[[], object] = lambda: None) -> Iterat
             log_fault("a thread died", fault.exc_value, action="thread")
 
     root.addHandler(handler)
+    logging.captureWarnings(True)
     sys.unraisablehook, threading.excepthook = unraisable, thread_died
     try:
         yield
     finally:
         sys.unraisablehook, threading.excepthook = hooks
+        logging.captureWarnings(False)
         root.removeHandler(handler)

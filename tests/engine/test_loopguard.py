@@ -96,5 +96,14 @@ def test_what_the_interpreter_cannot_raise_is_logged(log: Path, capsys: pytest.C
     assert "finaliser" not in capsys.readouterr().err
 
 
+def test_a_warning_is_logged_without_keys(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = Secret("sk-ant-another-key-of-this-test")
+    with warnings.catch_warnings(), quiet_libraries():
+        warnings.simplefilter("always")
+        warnings.warn(f"deprecated, like {key.reveal()}", stacklevel=1)
+    assert "deprecated, like [redacted]" in log.read_text()
+    assert "deprecated" not in capsys.readouterr().err
+
+
 def test_one_line_for_an_error() -> None:
     assert in_one_line(ValueError("a\nb")).splitlines() == [in_one_line(ValueError("a\nb"))]
