@@ -17,7 +17,7 @@ from agentdash.cli.output import is_terminal, tell
 from agentdash.cli.progress import Progress
 from agentdash.cli.session import collect_garbage_again, leave_at_once, stop_without_memory
 from agentdash.engine.facade import End, Engine
-from agentdash.engine.loopguard import guard_loop
+from agentdash.loopguard import guard_loop
 
 if TYPE_CHECKING:
     from agentdash.ui.app import DashboardApp

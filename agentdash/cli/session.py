@@ -22,8 +22,8 @@ from agentdash.cli.output import count, say_json, tell
 from agentdash.cli.progress import Progress
 from agentdash.cli.stdin import interruptible_stdin
 from agentdash.engine.facade import End, Engine
-from agentdash.engine.loopguard import guard_loop, quiet_libraries
 from agentdash.errors import ExitCode, InterruptedRunError, UsageError
+from agentdash.loopguard import guard_loop, quiet_libraries
 from agentdash.text import clean
 
 if TYPE_CHECKING:

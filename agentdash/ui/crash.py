@@ -20,8 +20,8 @@ from textual.app import App
 from textual.css.stylesheet import StylesheetParseError
 from textual.worker import WorkerFailed
 
-from agentdash.engine.loopguard import in_one_line
-from agentdash.engine.loopguard import log_fault as into_log
+from agentdash.loopguard import in_one_line
+from agentdash.loopguard import log_fault as into_log
 from agentdash.secret import redact
 from agentdash.text import clean
 from agentdash.ui.terminal import restore_terminal

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agentdash.engine.log import close_log, open_log
-from agentdash.engine.loopguard import guard_loop, in_one_line, quiet_libraries
+from agentdash.loopguard import guard_loop, in_one_line, quiet_libraries
 from agentdash.secret import Secret
 
 

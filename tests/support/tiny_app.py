@@ -18,7 +18,7 @@ from textual.app import App, ComposeResult
 from textual.binding import BindingType
 from textual.widgets import Static
 
-from agentdash.engine.loopguard import guard_loop
+from agentdash.loopguard import guard_loop
 from agentdash.secret import Secret
 from agentdash.ui.crash import RedactedCrash
 from agentdash.ui.terminal import TerminalWatch, copy_to_clipboard, dashboard_driver, restore_terminal

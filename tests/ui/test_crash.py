@@ -16,7 +16,7 @@ from textual.app import App, ComposeResult
 from textual.widget import Widget
 from textual.widgets import Static
 
-from agentdash.engine.loopguard import guard_loop, in_one_line
+from agentdash.loopguard import guard_loop, in_one_line
 from agentdash.secret import Secret
 from agentdash.text import clean
 from agentdash.ui.crash import RedactedCrash, log_fault, where

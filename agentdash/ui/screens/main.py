@@ -15,7 +15,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
 
-from agentdash.engine.loopguard import in_one_line
+from agentdash.loopguard import in_one_line
 from agentdash.model import FINISHED_STATES, LockView, Snapshot, TaskQuery, TaskSort, TaskState
 from agentdash.ui.bindings import MAIN_BINDINGS, SHOWN_ORDER
 from agentdash.ui.crash import log_fault

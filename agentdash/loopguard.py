@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from agentdash.engine.log import LOGGER
 from agentdash.secret import redact
 from agentdash.text import clean, shorten
 
+LOGGER = logging.getLogger("agentdash")
 _MAX_LINE = 500
 _MAX_TRACEBACK = 20_000
 
