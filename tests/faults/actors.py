@@ -103,9 +103,11 @@ class Actor:
             time.sleep(0.0005)
 
     def press(self, keys: str) -> None:
-        """Type into its terminal."""
+        """Type into its terminal, if a dashboard reads it: else the terminal itself would write what is typed."""
         if self.terminal is not None and self.code is None:
-            os.write(self.terminal, keys.encode())
+            echoes = termios.tcgetattr(self.terminal)[3] & termios.ECHO
+            if not echoes:
+                os.write(self.terminal, keys.encode())
 
     def close_terminal(self) -> None:
         """As a user does who closes the window."""
