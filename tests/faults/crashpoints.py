@@ -36,6 +36,12 @@ from tests.faults.crash_scenarios import SCENARIOS, Scenario, Server, simulator
 _TASK = re.compile(r"task-t\d+")
 
 
+BY_THE_CLOCK = frozenset(
+    {"lock: utime task-t1.lock", "lock: utime task-t2.lock", "store: INSERT OR REPLACE INTO processes"}
+)
+"""Heartbeats: a life that took longer than the others has some that those have not."""
+
+
 @dataclass
 class Report:
     """What came of one scenario: how many points were listed and aimed at, their kinds (whatever the task), and how
@@ -143,7 +149,7 @@ def run_scenario(scenario: Scenario, folder: Path, server: Server, *, lanes: int
             if not outcome["killed"]:
                 report.missed.append(outcome["point"])
     hit = {target.label for target in targets if str(tuple(target)) not in report.missed}
-    report.never_hit = sorted({target.label for target in targets} - hit)
+    report.never_hit = sorted({target.label for target in targets} - hit - BY_THE_CLOCK)
     report.seconds = time.monotonic() - started
     return report
 

@@ -128,7 +128,7 @@ class PtyTerminal:
         """Wipe the screen, as another program would that draws on it."""
         self._screen.reset()
 
-    def wait_for(self, what: str | Callable[[], object], timeout: float = 10.0) -> None:
+    def wait_for(self, what: str | Callable[[], object], timeout: float = 30.0) -> None:
         """Read until `what` stands on the screen, or is true; fails with the screen as it then is."""
         deadline = time.monotonic() + timeout
         while True:
@@ -155,7 +155,7 @@ class PtyTerminal:
         return termios.tcgetattr(self._follower)
 
     # -- the end -----------------------------------------------------------------------------------------------------
-    def wait_exit(self, timeout: float = 10.0, *, reading: bool = True) -> int:
+    def wait_exit(self, timeout: float = 30.0, *, reading: bool = True) -> int:
         """Wait until the command has left; returns its exit code (negative: the signal that ended it).
 
         Not `reading` is a terminal that has stopped taking what is written to it.
