@@ -33,6 +33,8 @@ _GUEST_S = (3.0, 15.0)
 _MOST_GROWTH_MB = 20.0
 _MOST_MORE_DESCRIPTORS = 40
 """Connections that are being opened and closed come and go."""
+_POOL_THREADS = 8
+"""The executor's pool: it has them all only when they were busy at once."""
 _MOST_LOG_MB = 21.0
 """Four files of five megabytes."""
 
@@ -119,7 +121,7 @@ def _judge(stage: Stage, samples: list[Sample]) -> list[str]:
     early, late = samples[len(samples) // 10], samples[len(samples) // 2 :]
     trouble += _grown("memory (MB)", early.rss_mb, [s.rss_mb for s in late], _MOST_GROWTH_MB)
     trouble += _grown("descriptors", early.descriptors, [s.descriptors for s in late], _MOST_MORE_DESCRIPTORS)
-    trouble += _grown("threads", early.threads, [s.threads for s in late], 2)
+    trouble += _grown("threads", early.threads, [s.threads for s in late], _POOL_THREADS)
     trouble += _grown("log (MB)", 0, [s.log_mb for s in late], _MOST_LOG_MB)
     return trouble
 

@@ -186,3 +186,14 @@ def test_a_link_to_a_file_of_another_is_left_to_it(warm: TaskLock, peer: Peer, p
     (project / ".locks/task-t2.lock").hardlink_to(project / ".locks/task-t1.lock")
     assert not warm.acquire("t2")
     assert (project / ".locks/task-t2.lock").exists()
+
+
+def test_files_of_dead_holders_do_not_pile_up(warm: TaskLock, project: Path) -> None:
+    """Where a dead process left its file, the lock is taken the plain way, and the file at rest stays at rest."""
+    for n in range(20):
+        left = project / ".locks" / f"task-t{n}.lock"
+        left.write_text("of one that died")
+        assert warm.acquire(f"t{n}")
+        assert warm.release(f"t{n}")
+        assert not left.exists()
+    assert len(spares(project)) <= 2

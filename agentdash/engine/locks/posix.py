@@ -270,7 +270,7 @@ class TaskLock:
         try:
             with suppress(OSError):
                 if self._is_in_place(held):
-                    if not held.spare and self._spares.wants_more():
+                    if not held.spare and self._spares.wants_more(len(self._held) + 1):
                         resting = self._spares.adopt(held.name, held.fd, held.device, held.inode, self._folder.fd)
                     if not resting:
                         os.unlink(f"{self._folder.path}/{held.name}")

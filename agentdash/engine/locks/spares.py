@@ -35,6 +35,8 @@ class Spares:
 
     def __init__(self) -> None:
         self._idle: list[Spare] = []
+        self._count = 0
+        self._most_held = 0
         self._cycles = 0
         self._may_link = True
 
@@ -51,9 +53,11 @@ class Spares:
         """Whether this file is one at rest."""
         return any((spare.device, spare.inode) == (device, inode) for spare in self._idle)
 
-    def wants_more(self) -> bool:
-        """Whether a file whose lock is released should be kept."""
-        return self._may_link and self._cycles >= FROM_CYCLE and len(self._idle) < _MOST
+    def wants_more(self, held: int) -> bool:
+        """Whether a file whose lock is released should be kept, where so many are held: never more of them than were
+        held at once, though the files of dead holders come on top."""
+        self._most_held = max(self._most_held, held)
+        return self._may_link and self._cycles >= FROM_CYCLE and self._count < min(self._most_held, _MOST)
 
     def adopt(self, name: str, fd: int, device: int, inode: int, folder_fd: int) -> bool:
         """Keep the file of a lock that is released: its name becomes a hidden one. Returns whether that was done."""
@@ -63,10 +67,12 @@ class Spares:
         except OSError:
             return False
         self._idle.append(Spare(hidden, fd, device, inode))
+        self._count += 1
         return True
 
     def discard(self, spare: Spare, folder_fd: int) -> None:
         """Give up a file, with its hidden name."""
+        self._count -= 1
         try:
             with suppress(OSError):
                 os.unlink(spare.name, dir_fd=folder_fd)
@@ -84,7 +90,7 @@ class Spares:
 
     def close_in_child(self) -> None:
         """After a fork: close the parent's files, unlock and unlink none."""
-        idle, self._idle = self._idle, []
+        idle, self._idle, self._count = self._idle, [], 0
         for spare in idle:
             with suppress(OSError):
                 os.close(spare.fd)
