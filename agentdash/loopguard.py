@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from agentdash.secret import redact
-from agentdash.text import clean, shorten
+from agentdash.text import clean, shorten, without_middle
 
 LOGGER = logging.getLogger("agentdash")
 _MAX_LINE = 500
@@ -33,9 +33,7 @@ def log_fault(
     what: str, error: BaseException, *, more: str = "", action: str = "fault", logger: logging.Logger = LOGGER
 ) -> None:
     """Into the log, with its traceback and without the locals. Redacted here already: a handler may be anybody's."""
-    text = redact("".join(traceback.format_exception(error)) + more)
-    if len(text) > _MAX_TRACEBACK:
-        text = f"{text[: _MAX_TRACEBACK // 2]}\n…\n{text[-_MAX_TRACEBACK // 2 :]}"
+    text = without_middle(redact("".join(traceback.format_exception(error)) + more), _MAX_TRACEBACK)
     logger.error("%s: %s\n%s", what, in_one_line(error), text, extra={"action": action})
 
 

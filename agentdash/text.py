@@ -51,6 +51,11 @@ def cell_width(text: str) -> int:
     return sum(_cells(character) for character in text)
 
 
+def without_middle(text: str, most: int) -> str:
+    """`text` as it is, or without its middle if it has more than `most` characters; for texts of many lines."""
+    return text if len(text) <= most else f"{text[: most // 2]}\n…\n{text[-most // 2 :]}"
+
+
 def shorten(text: str, cells: int) -> str:
     """Cleaned text that is cut to so many terminal cells, with `…` where something is left out."""
     if cell_width(text) <= cells:

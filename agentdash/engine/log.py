@@ -10,6 +10,7 @@ from pathlib import Path
 
 from agentdash.clock import isoformat
 from agentdash.secret import redact
+from agentdash.text import without_middle
 
 LOG_NAME = "agentdash.log"
 LOGGER = logging.getLogger("agentdash")
@@ -27,16 +28,10 @@ class _JsonLines(logging.Formatter):
         line = {"at": isoformat(record.created), "level": record.levelname.lower(), "pid": record.process}
         if action := getattr(record, "action", None):
             line["action"] = action
-        line["message"] = redact(_bounded(record.getMessage()))
+        line["message"] = redact(without_middle(record.getMessage(), _MOST_CHARS))
         if record.exc_info and record.exc_info[0]:
-            line["error"] = redact(_bounded(self.formatException(record.exc_info)))
+            line["error"] = redact(without_middle(self.formatException(record.exc_info), _MOST_CHARS))
         return json.dumps(line, ensure_ascii=True)
-
-
-def _bounded(text: str) -> str:
-    """The text without its middle, if it is too long."""
-    half = _MOST_CHARS // 2
-    return text if len(text) <= _MOST_CHARS else f"{text[:half]}\n…\n{text[-half:]}"
 
 
 class _PrivateFile(RotatingFileHandler):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import httpx2
@@ -14,6 +15,7 @@ import pytest
 from agentdash.engine.processors import MessagesProcessor, MessagesSettings, TaskContext
 from agentdash.engine.processors.base import LEAVING
 from agentdash.engine.processors.clients import _leaves
+from agentdash.model import Answer
 from tests.processors.asking import Seen, answering, clients, credential, server, task
 
 
@@ -37,54 +39,64 @@ def leaving(moment: Moment | None) -> Iterator[None]:
         LEAVING.reset(token)
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A request that waits for its moment."""
+
+    moment: Moment
+    running: asyncio.Task[Answer]
+    seen: list[Seen]
+    ask_another: Callable[[], Awaitable[None]]
+
+
 def prompt_of(seen: Seen) -> Any:
     return json.loads(seen.body)["messages"][0]["content"]
 
 
-async def test_nothing_is_received_before_the_moment_and_the_whole_request_after_it() -> None:
+@asynccontextmanager
+async def held_back() -> AsyncIterator[Held]:
+    """A request that is ready and waits for its moment, and a way to ask for something else meanwhile."""
     moment = Moment()
     async with server(answering) as (base_url, seen):
         source = clients()
         key = credential(base_url)
         processor = MessagesProcessor(MessagesSettings())
         context = TaskContext("worker-0", 1, key, client=source.client(key))
+
+        async def ask_another() -> None:
+            with leaving(None):  # the same pool of connections serves others
+                await processor.run(task({"prompt": "another"}), context)
+
         try:
             with leaving(moment):
                 running = asyncio.create_task(processor.run(task(), context))
             await moment.asked.wait()
-            with leaving(None):  # the same pool of connections serves others meanwhile
-                await processor.run(task({"prompt": "another"}), context)
-            assert [prompt_of(one) for one in seen] == ["another"]
-            moment.come.set()
-            answer = await running
+            yield Held(moment, running, seen, ask_another)
         finally:
             await source.close()
+
+
+async def test_nothing_is_received_before_the_moment_and_the_whole_request_after_it() -> None:
+    async with held_back() as held:
+        await held.ask_another()
+        assert [prompt_of(one) for one in held.seen] == ["another"]
+        held.moment.come.set()
+        answer = await held.running
     assert answer.output
-    held, plain = seen[1], seen[0]
-    assert prompt_of(held) == task().payload["prompt"]
-    assert "transfer-encoding" not in held.headers, "as it is without a moment"
-    assert set(held.headers) == set(plain.headers)
+    plain, late = held.seen
+    assert prompt_of(late) == task().payload["prompt"]
+    assert "transfer-encoding" not in late.headers, "as it is without a moment"
+    assert set(late.headers) == set(plain.headers)
 
 
 async def test_a_request_given_up_before_its_moment_is_never_sent() -> None:
-    moment = Moment()
-    async with server(answering) as (base_url, seen):
-        source = clients()
-        key = credential(base_url)
-        processor = MessagesProcessor(MessagesSettings())
-        context = TaskContext("worker-0", 1, key, client=source.client(key))
-        try:
-            with leaving(moment):
-                running = asyncio.create_task(processor.run(task(), context))
-            await moment.asked.wait()
-            running.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await running
-            moment.come.set()
-            await processor.run(task({"prompt": "another"}), context)
-        finally:
-            await source.close()
-    assert [prompt_of(one) for one in seen] == ["another"]
+    async with held_back() as held:
+        held.running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await held.running
+        held.moment.come.set()
+        await held.ask_another()
+    assert [prompt_of(one) for one in held.seen] == ["another"]
 
 
 async def test_a_request_whose_body_cannot_be_held_back_waits_before_the_transport() -> None:
