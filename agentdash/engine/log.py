@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -40,6 +41,21 @@ class _PrivateFile(RotatingFileHandler):
     def _open(self):  # type: ignore[no-untyped-def]
         descriptor = os.open(self.baseFilename, _OPEN_LOG, 0o600)
         return os.fdopen(descriptor, "a", encoding="utf-8")
+
+    def close(self) -> None:
+        self._drop_stream()
+        super().close()
+
+    def doRollover(self) -> None:  # noqa: N802 - the name is logging's
+        self._drop_stream()
+        super().doRollover()
+
+    def _drop_stream(self) -> None:
+        """Close the file, also where what is still to be written finds no room: that is lost, and the next is not."""
+        stream, self.stream = self.stream, None  # type: ignore[assignment]
+        if stream is not None:
+            with suppress(OSError):
+                stream.close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
         """A full disk must not print a traceback over the screen; the run itself reports the disk."""

@@ -26,6 +26,7 @@ from pathlib import Path
 import tests.faults.everything  # noqa: F401  (makes the faults known)
 from tests.faults.actors import preload
 from tests.faults.campaign import draw, play_all, play_part, to_json, usable
+from tests.faults.disk_faults import with_bad_disk
 from tests.faults.rounds import play
 
 
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="list the faults and end")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    if (environment := with_bad_disk(os.environ)) != os.environ:
+        os.execve(sys.executable, sys.orig_argv, environment)
     seed = random.SystemRandom().randrange(1 << 30) if options.seed is None else options.seed
     faults, why_not = usable()
     if unknown := set(options.only) - {fault.name for fault in faults}:

@@ -17,10 +17,12 @@ from pathlib import Path
 from tests.faults.fault import REGISTRY, Fault
 from tests.faults.rounds import Outcome, play
 
-_MOST_TOGETHER = 4
+_MOST_TOGETHER = 5
 _KILL = "kill -9"
-_KILLS = 0.5
+_KILLS = 0.35
 """So many of the rounds with several faults have kills among them: nothing else comes at every moment."""
+_EXCLUDED = 12
+"""Of so many other faults: such a one is drawn twice as often."""
 
 
 @dataclass(slots=True)
@@ -86,13 +88,13 @@ def usable() -> tuple[list[Fault], dict[str, str]]:
 
 
 def draw(seed: int, number: int, faults: Sequence[Fault]) -> tuple[Fault, ...]:
-    """The faults of a round: each alone in turn, and every second round a few of them together."""
-    if number % 2 == 0 or len(faults) < 2:
-        return (faults[(number // 2) % len(faults)],)
+    """The faults of a round: each alone in turn, and in two of three rounds a few of them together."""
+    if number % 3 == 0 or len(faults) < 2:
+        return (faults[(number // 3) % len(faults)],)
     chance = random.Random(f"draw {seed}/{number}")
-    together = chance.randint(2, _MOST_TOGETHER)
+    together = chance.randint(3, _MOST_TOGETHER)
     chosen = [fault for fault in faults if fault.name == _KILL and chance.random() < _KILLS]
-    for fault in chance.sample(faults, len(faults)):
+    for fault in sorted(faults, key=lambda fault: _turn(fault, faults, chance), reverse=True):
         if (
             len(chosen) < together
             and fault not in chosen
@@ -100,6 +102,13 @@ def draw(seed: int, number: int, faults: Sequence[Fault]) -> tuple[Fault, ...]:
         ):
             chosen.append(fault)
     return tuple(chosen)
+
+
+def _turn(fault: Fault, faults: Sequence[Fault], chance: random.Random) -> float:
+    """Drawn at random: the higher, the earlier it is chosen. All should be tried as often in the end, so those that
+    strike seldom in a round are drawn more often, and those that exclude many others."""
+    excluded = sum(bool(fault.excludes & other.excludes) for other in faults)
+    return chance.random() ** (sum(fault.strikes) / 2 / (1 + excluded / _EXCLUDED))
 
 
 def play_part(

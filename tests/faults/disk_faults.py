@@ -6,10 +6,12 @@ must not do is fail a task for it, or say that something is done which is not on
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from tests.faults.stage import Stage
 _CANNOT_WRITE = Excuses(codes=frozenset({1, 2}), repeats=True)
 """1: a write failed while running, 2: the folder could not be used at the start. An answer may not have been kept."""
 _BLOCK = b"\0" * 4096
+_SOURCE = Path(__file__).with_name("bad_disk.c")
+_PRELOAD = "LD_PRELOAD"
 
 
 def excuse_crashes(stage: Stage) -> None:
@@ -105,8 +109,8 @@ class NoInodes(SmallDisk):
 
 @dataclass(frozen=True, slots=True)
 class ReadOnly(SmallDisk):
-    """The disk is mounted read-only for a while, as after an error on it. While a file is open for writing the kernel
-    refuses that, so all the processes are killed just before; those that begin then meet it."""
+    """The disk is mounted read-only for a while. While a file is open for writing the kernel refuses that, so all the
+    processes are killed just before; those that begin then meet it."""
 
     def strike(self, stage: Stage) -> None:
         excuse_crashes(stage)
@@ -118,52 +122,26 @@ class ReadOnly(SmallDisk):
         _mount(self.disk(stage), "remount,rw")
 
 
-_SHIM = r"""
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <errno.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
+def with_bad_disk(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment whose programs have a disk that can be made bad (bad_disk.c); as it is without a C compiler.
 
-static int is_there(const char *name) { const char *path = getenv(name); return path && access(path, F_OK) == 0; }
-static int is_file(int fd) { struct stat s; return fd > 2 && fstat(fd, &s) == 0 && S_ISREG(s.st_mode); }
-static unsigned draw(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (unsigned)(now.tv_nsec / 97 * 2654435761u) >> 8;
-}
-static void wait_for_disk(int fd, unsigned one_in) {
-    if (!is_there("DISK_IS_SLOW") || !is_file(fd) || draw() % one_in) return;
-    struct timespec pause = {0, (20 + draw() % 280) * 1000000L};
-    nanosleep(&pause, 0);
-}
-static int is_refused(int fd) {
-    if (!is_there("SYNC_FAILS") || !is_file(fd) || draw() % 4) return 0;
-    errno = EIO;
-    return 1;
-}
-#define NEXT(type, name) ((type)dlsym(RTLD_NEXT, name))
-int fsync(int fd) { wait_for_disk(fd, 1); return is_refused(fd) ? -1 : NEXT(int (*)(int), "fsync")(fd); }
-int fdatasync(int fd) { wait_for_disk(fd, 1); return is_refused(fd) ? -1 : NEXT(int (*)(int), "fdatasync")(fd); }
-ssize_t write(int fd, const void *data, size_t size) {
-    wait_for_disk(fd, 8);
-    return NEXT(ssize_t (*)(int, const void *, size_t), "write")(fd, data, size);
-}
-ssize_t pwrite(int fd, const void *data, size_t size, off_t at) {
-    wait_for_disk(fd, 8);
-    return NEXT(ssize_t (*)(int, const void *, size_t, off_t), "pwrite")(fd, data, size, at);
-}
-ssize_t pwrite64(int fd, const void *data, size_t size, off64_t at) {
-    wait_for_disk(fd, 8);
-    return NEXT(ssize_t (*)(int, const void *, size_t, off64_t), "pwrite64")(fd, data, size, at);
-}
-"""
+    The campaign itself is started in it, so that its forks are as well.
+    """
+    if shutil.which("cc") is None:
+        return dict(environment)
+    version = hashlib.sha256(_SOURCE.read_bytes()).hexdigest()[:12]
+    library = _SOURCE.parent / "__pycache__" / f"bad_disk-{version}.so"
+    if not library.exists():
+        library.parent.mkdir(exist_ok=True)
+        made = library.with_suffix(f".{os.getpid()}")
+        command = ["cc", "-O1", "-Wall", "-shared", "-fPIC", "-o", str(made), str(_SOURCE), "-ldl"]
+        subprocess.run(command, check=True, capture_output=True)
+        made.rename(library)
+    return {**environment, _PRELOAD: str(library)}
 
 
 @dataclass(frozen=True, slots=True)
-class Interposed(Fault):
+class BadDisk(Fault):
     """A library loaded before all others stands between the program and the disk, and is told by a file to be bad.
 
     `variable`: the environment variable by which it knows that file.
@@ -172,18 +150,10 @@ class Interposed(Fault):
     variable: str = ""
 
     def unusable(self) -> str | None:
-        return None if shutil.which("cc") else "there is no C compiler (cc)"
+        return None if "bad_disk" in os.environ.get(_PRELOAD, "") else "there is no C compiler (cc)"
 
     def prepare(self, stage: Stage) -> None:
-        stage.folder.mkdir(parents=True, exist_ok=True)
-        library, source = stage.folder / "disk.so", stage.folder / "disk.c"
-        if not library.exists():
-            source.write_text(_SHIM)
-            command = ["cc", "-O1", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"]
-            subprocess.run(command, check=True, capture_output=True)
-        stage.must_exec = True
-        stage.environment |= {"LD_PRELOAD": str(library), "PYTHONDONTWRITEBYTECODE": "1"}
-        stage.environment[self.variable] = str(stage.folder / self.variable)
+        stage.environment |= {"PYTHONDONTWRITEBYTECODE": "1", self.variable: str(stage.folder / self.variable)}
 
     def strike(self, stage: Stage) -> None:
         if self.excuses.repeats:
@@ -203,6 +173,9 @@ register(
     NoInodes("no inodes left", excuses=_CANNOT_WRITE, excludes=_ONE_DISK, lasts_s=(0.1, 2.5),
              options="size=24m,nr_inodes=40"),
     ReadOnly("read-only disk", excuses=_CANNOT_WRITE, excludes=_ONE_DISK, lasts_s=(0.1, 2.0)),
-    Interposed("slow disk", lasts_s=(1.0, 4.0), variable="DISK_IS_SLOW"),
-    Interposed("a sync fails", excuses=_CANNOT_WRITE, lasts_s=(0.5, 3.0), variable="SYNC_FAILS"),
+    BadDisk("slow disk", lasts_s=(1.0, 4.0), variable="DISK_IS_SLOW"),
+    BadDisk("a sync fails", excuses=_CANNOT_WRITE, lasts_s=(0.5, 3.0), variable="SYNC_FAILS"),
+    BadDisk("disk turns read-only under the run", excuses=_CANNOT_WRITE, lasts_s=(0.1, 2.0),
+            variable="DISK_IS_READ_ONLY"),
+    BadDisk("no room for the log", lasts_s=(0.1, 20.0), variable="LOG_HAS_NO_ROOM"),
 )  # fmt: skip

@@ -126,6 +126,8 @@ def _judge_processes(stage: Stage, outcome: Outcome) -> None:
         output = actor.output.read_bytes() if actor.output.exists() else b""
         if b"Traceback (most recent call last)" in output and not (stage.excuses.tracebacks or _was_starting(actor)):
             outcome.trouble.append(f"a traceback in {actor.output.name}")
+        if b"Internal error" in output:
+            outcome.trouble.append(f"an internal error in {actor.output.name}")
         if foreign := foreign_sequences(output):
             outcome.escaped += len(foreign)
             outcome.trouble.append(f"escapes in {actor.output.name}: {foreign[:3]}")

@@ -29,6 +29,9 @@ class LockFiles(Fault):
     what: str = ""
     waits_for_heal: bool = False
 
+    def unusable(self) -> str | None:
+        return "root reads everything" if self.what == "unreadable" and os.geteuid() == 0 else None
+
     def strike(self, stage: Stage) -> None:
         folder = stage.project / ".locks"
         if not folder.is_dir():
@@ -85,20 +88,22 @@ class LockFiles(Fault):
 
 _LOST = Excuses(overlaps=True, repeats=True)
 """Its holder stops a task whose lock is gone, and does not settle it."""
+_BUSY = Excuses(codes=frozenset({4}), overlaps=True, repeats=True)
+"""A name of another process's lock keeps a task busy as long as that process lives: a run may end as stalled."""
 _IN_THE_WAY = Excuses(codes=frozenset({1, 2}), overlaps=True, repeats=True)
 _FILES = frozenset({"project place", "lock files"})
 
 register(
     LockFiles("lock files deleted", excuses=_LOST, excludes=_FILES, strikes=(1, 4), what="deleted"),
     LockFiles("lock files replaced", excuses=_LOST, excludes=_FILES, strikes=(1, 4), what="replaced"),
-    LockFiles("lock files hard links", excuses=_LOST, excludes=_FILES, strikes=(1, 4), what="hard link"),
+    LockFiles("lock files hard links", excuses=_BUSY, excludes=_FILES, strikes=(1, 4), what="hard link"),
     LockFiles("lock files links", excuses=_IN_THE_WAY, excludes=_FILES, lasts_s=(0.1, 2.0), what="link",
               waits_for_heal=True),
     LockFiles("lock files folders", excuses=_IN_THE_WAY, excludes=_FILES, lasts_s=(0.1, 2.0), what="folder",
               waits_for_heal=True),
     LockFiles("lock files pipes", excuses=_IN_THE_WAY, excludes=_FILES, lasts_s=(0.1, 2.0), what="pipe",
               waits_for_heal=True),
-    LockFiles("lock files unreadable", excuses=_IN_THE_WAY if os.geteuid() else Excuses(), excludes=_FILES,
+    LockFiles("lock files unreadable", excuses=_IN_THE_WAY, excludes=_FILES,
               lasts_s=(0.1, 2.0), what="unreadable", waits_for_heal=True),
     LockFiles("lock files cut", excludes=_FILES, strikes=(1, 4), what="cut"),
     LockFiles("lock files of garbage", excludes=_FILES, strikes=(1, 3), what="garbage"),

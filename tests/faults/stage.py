@@ -49,7 +49,6 @@ class Stage:
         self.arguments: list[str] = []
         self.environment: dict[str, str] = {}
         self.prepare_process: list[Callable[[], None]] = []
-        self.must_exec = False
         self.base_url = ""
         """Where the program finds the API: the simulator, or what a fault has put before it."""
         self.simulator_url = ""
@@ -120,7 +119,7 @@ class Stage:
             output=self.folder / f"output-{self.starts}.txt",
             prepare=[] if plain else self.prepare_process,
             in_terminal=dashboard,
-            by_exec=by_exec or self.must_exec,
+            by_exec=by_exec,
         )
         self.actors.append(actor)
         return actor
