@@ -27,6 +27,9 @@ _DOUBLES_IN_TRIPS = 3.0
 """The speed doubles in so many round trips: what goes out before the first rejection is back stays a small part."""
 _MOST_STEP = 2.0
 _SHORTEST_TRIP_S = 0.001
+_TOGETHER_S = 0.005
+"""While no limit is known, what the speed lets go within so short a time goes out together: a busy loop looks no more
+often than that, and would let one go each time."""
 _FASTEST = 1e5
 BUILD_S = 0.005
 """How long before its moment a request is built, where a bucket takes no bursts: mostly that takes one to three ms."""
@@ -100,6 +103,7 @@ class PoolPacer:
         self.requests = 0
         self.typical = ONE_REQUEST
         self._last_sent = -math.inf
+        """When the last request went out; at speeds too high for the loop to keep to, when it should have."""
         self._first_sent: float | None = None
         self._refused_at = -math.inf
         self._trip_s = math.inf
@@ -131,11 +135,14 @@ class PoolPacer:
 
     def sent(self, now: float, cost: Cost = ONE_REQUEST) -> Ticket:
         """A request goes out now."""
-        gap = now - self._last_sent
-        if gap < 2 / self.speed:  # somebody waited for the speed: only then it has been tried
+        step = 1 / self.speed
+        last = now
+        if step < _TOGETHER_S and not self.is_known:
+            last = max(now - _TOGETHER_S, min(now, self._last_sent + step))
+        gap, self._last_sent = last - self._last_sent, last
+        if gap < 2 * step:  # somebody waited for the speed: only then it has been tried
             doublings = gap / min(_DOUBLES_IN_S, _DOUBLES_IN_TRIPS * self._trip_s)
             self.speed = min(_FASTEST, self.speed * min(_MOST_STEP, 2.0 ** min(doublings, 1.0)))
-        self._last_sent = now
         if self._first_sent is None:
             self._first_sent = now
         self.typical = cost if not self.requests else self.typical.towards(cost)

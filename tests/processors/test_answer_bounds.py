@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import socketserver
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +19,7 @@ from anthropic._streaming import SSEDecoder
 from agentdash.engine.processors import MessagesProcessor, MessagesSettings, TaskContext, bounds
 from agentdash.engine.processors.base import LEAVING
 from agentdash.model import FailureClass
+from agentdash.simulator import Simulator, SimulatorConfig
 from tests.processors.asking import (
     END,
     HELLO,
@@ -279,6 +282,27 @@ async def test_a_second_answer_is_not_taken_for_the_next_tasks(is_read: bool) ->
             await source.close()
     assert outputs == ["mine", "mine"]
     assert len(connections) == 2
+
+
+@BOTH
+async def test_an_answer_that_was_read_is_let_go_of_without_the_garbage_collector(stream: bool) -> None:
+    responses: list[weakref.ref[Any]] = []
+
+    async def note(response: Any) -> None:
+        responses.append(weakref.ref(response))
+
+    async with Simulator(SimulatorConfig()) as simulator:
+        source = clients()
+        key = credential(simulator.base_url)
+        context = TaskContext("worker-0", 1, key, client=source.client(key))
+        context.client._client.event_hooks["response"].append(note)
+        gc.disable()
+        try:
+            await MessagesProcessor(MessagesSettings(stream=stream)).run(task(), context)
+            assert [response() for response in responses] == [None]
+        finally:
+            gc.enable()
+            await source.close()
 
 
 async def test_an_answer_that_comes_before_the_request_is_none() -> None:

@@ -33,7 +33,6 @@ async def bound(response: Any) -> None:
     is_error = response.status_code >= 400
     is_stream = not is_error and response.headers.get("content-type", "").startswith("text/event-stream")
     most = MOST_ERROR_BYTES if is_error else MOST_STREAM_BYTES if is_stream else MOST_WHOLE_BYTES
-    request_id = response.headers.get("request-id")
 
     async def pieces(chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
         taken = rested = 0
@@ -42,7 +41,7 @@ async def bound(response: Any) -> None:
                 async for piece in body:
                     taken += len(piece)
                     if taken > most:
-                        raise _too_large(f"the answer has more than {most >> 20} MiB", request_id)
+                        raise _too_large(f"the answer has more than {most >> 20} MiB", response)
                     yield piece
                     if taken - rested > _REST_AFTER_BYTES:  # what is unpacked or was waiting comes without a pause
                         rested = taken
@@ -50,11 +49,13 @@ async def bound(response: Any) -> None:
         except Exception:
             if not is_error:
                 raise
+        finally:  # a body is read once; a response that holds what holds it would wait for the garbage collector
+            vars(response).pop("aiter_bytes", None)
 
-    response.aiter_bytes = (lambda chunk_size=None: _events(pieces(chunk_size), request_id)) if is_stream else pieces
+    response.aiter_bytes = (lambda chunk_size=None: _events(pieces(chunk_size), response)) if is_stream else pieces
 
 
-async def _events(body: AsyncGenerator[bytes, None], request_id: str | None) -> AsyncGenerator[bytes, None]:
+async def _events(body: AsyncGenerator[bytes, None], response: Any) -> AsyncGenerator[bytes, None]:
     """The body of a stream in such pieces that the SDK's decoder has little work with them.
 
     It copies what it has of an event with each line, and with each piece of a line: that work is bounded like the
@@ -67,9 +68,9 @@ async def _events(body: AsyncGenerator[bytes, None], request_id: str | None) -> 
             size += len(piece)
             copied += piece.count(b"\n") * size
             if size > MOST_WHOLE_BYTES:
-                raise _too_large(f"an event has more than {MOST_WHOLE_BYTES >> 20} MiB", request_id)
+                raise _too_large(f"an event has more than {MOST_WHOLE_BYTES >> 20} MiB", response)
             if copied > _MOST_COPIED_BYTES:
-                raise _too_large("an event has too many lines", request_id)
+                raise _too_large("an event has too many lines", response)
             end = max(piece.rfind(b"\n\n"), piece.rfind(b"\r\n\r\n"))
             if end >= 0:
                 size, copied = len(piece) - end, 0
@@ -94,5 +95,5 @@ async def _in_slices(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             yield piece[start : start + _PIECE_BYTES]
 
 
-def _too_large(what: str, request_id: str | None) -> ServiceTroubleError:
-    return ServiceTroubleError("too large", what, request_id=request_id)
+def _too_large(what: str, response: Any) -> ServiceTroubleError:
+    return ServiceTroubleError("too large", what, request_id=response.headers.get("request-id"))

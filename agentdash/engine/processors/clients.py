@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
+import os
 import select
+import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 from weakref import WeakSet
 
@@ -43,7 +45,7 @@ class AnthropicClients:
         self._prices: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        await asyncio.to_thread(_import_sdk)
+        await asyncio.to_thread(_prepare)
         self._prices = asyncio.create_task(_load_prices_soon(), name="agentdash-prices")
 
     def client(self, credential: APICredential) -> Any:
@@ -61,6 +63,10 @@ class AnthropicClients:
         if self._http is None or now - self._refreshed_at < _REFRESH_INTERVAL_S:
             return
         self._refreshed_at = now
+        _tls_context.cache_clear()  # the certificates may be what was wrong
+        await asyncio.to_thread(_tls)
+        if self._http is None:  # closed meanwhile
+            return
         # Requests under way still use the old pool: it is closed when none of them can be left.
         self._retired.append((now, self._http))
         self._http = None
@@ -103,6 +109,7 @@ class AnthropicClients:
                 limits=limits,
                 timeout=self._timeout(),
                 follow_redirects=False,
+                verify=_tls(),
                 event_hooks={"request": [_leaves], "response": [bound]},
             )
             for transport in (self._http._transport, *self._http._mounts.values()):
@@ -187,6 +194,24 @@ async def _load_prices_soon() -> None:
     """Not before the first requests are on their way: an answer needs the prices, and takes its time."""
     await asyncio.sleep(_PRICES_AFTER_S)
     await asyncio.to_thread(load_prices)
+
+
+def _prepare() -> None:
+    _import_sdk()
+    _tls()
+
+
+def _tls() -> ssl.SSLContext:
+    """What the SDK would make for each HTTP pool, reading the machine's certificates in 25 ms of the loop's time."""
+    return _tls_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@lru_cache(maxsize=1)
+def _tls_context(cert_file: str | None, cert_folder: str | None) -> ssl.SSLContext:
+    import httpx2
+
+    context: ssl.SSLContext = httpx2.create_ssl_context()  # which looks at these variables
+    return context
 
 
 def _import_sdk() -> None:
