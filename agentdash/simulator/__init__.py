@@ -11,6 +11,7 @@ from agentdash.simulator.config import (
     Rule,
     SimulatorConfig,
     Storm,
+    ToolCall,
 )
 from agentdash.simulator.kinds import Kind
 from agentdash.simulator.records import Recorder, RequestRecord
@@ -31,4 +32,5 @@ __all__ = [
     "Simulator",
     "SimulatorConfig",
     "Storm",
+    "ToolCall",
 ]

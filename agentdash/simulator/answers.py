@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import zlib
 from dataclasses import dataclass
 from typing import Any, Final
@@ -51,6 +52,8 @@ _OPENINGS: Final = (
     "Looking at “{topic}”, a few things stand out.",
     "In brief, on “{topic}”:",
 )
+
+_PLACE: Final = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +106,28 @@ class Answerer:
         """A sentence, then a call of the tool called `name` (default: one chosen by the prompt)."""
         digest = self._digest(prompt)
         tool = next((tool for tool in tools if tool["name"] == name), tools[digest % len(tools)])
-        block = {"type": "tool_use", "name": tool["name"], "input": _fill(tool.get("input_schema"), _topic(prompt))}
-        text = f"I'll use {tool['name']} for this."
-        return Answer(text, "tool_use", count_tokens(text) + count_tokens(str(block["input"])) + 20, block)
+        return _call(tool["name"], _fill(tool.get("input_schema"), _topic(prompt)))
+
+    def play(self, name: str, scripted: dict[str, Any], groups: dict[str, str]) -> Answer:
+        """A sentence, then the call of a script, with `groups` put in."""
+        return _call(name, _put_in(scripted, groups))
+
+
+def _call(name: str, arguments: Any) -> Answer:
+    text = f"I'll use {name} for this."
+    block = {"type": "tool_use", "name": name, "input": arguments}
+    return Answer(text, "tool_use", count_tokens(text) + count_tokens(str(arguments)) + 20, block)
+
+
+def _put_in(value: Any, groups: dict[str, str]) -> Any:
+    """`value` with `{name}` in its strings replaced for each name in `groups`; other braces stay as they are."""
+    if isinstance(value, dict):
+        return {name: _put_in(inner, groups) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_put_in(inner, groups) for inner in value]
+    if isinstance(value, str):
+        return _PLACE.sub(lambda found: groups.get(found[1], found[0]), value)
+    return value
 
 
 def _topic(prompt: str) -> str:

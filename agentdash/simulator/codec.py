@@ -6,13 +6,14 @@ import dataclasses
 import types
 from enum import StrEnum
 from functools import cache
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from agentdash.errors import UsageError
 
 T = TypeVar("T")
 
 _hints = cache(get_type_hints)
+_NAMES: Final = {dict: "an object", list: "a list", str: "a string", type(None): "null", bool: "true/false"}
 
 
 def encode(value: Any) -> Any:
@@ -61,6 +62,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return value
     if origin is tuple:
         return _convert_tuple(get_args(hint), value, where)
+    if origin is dict:
+        return dict(_convert_plain(dict, value, where))
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         if not isinstance(value, str) or value not in {member.value for member in hint}:
             raise UsageError(f"{where}: expected one of {', '.join(hint)}, found {value!r}")
@@ -74,7 +77,7 @@ def _convert_plain(hint: Any, value: Any, where: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise UsageError(f"{where}: expected {hint.__name__}, found {_named(value)}")
+        raise UsageError(f"{where}: expected {_NAMES.get(hint, hint.__name__)}, found {_named(value)}")
     return value
 
 
@@ -103,5 +106,4 @@ def _convert_union(hints: tuple[Any, ...], value: Any, where: str) -> Any:
 
 
 def _named(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "a string", type(None): "null", bool: "true/false"}
-    return names.get(type(value), f"{value!r}")
+    return _NAMES.get(type(value), f"{value!r}")

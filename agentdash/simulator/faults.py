@@ -11,6 +11,7 @@ from itertools import accumulate
 from agentdash.simulator.config import FailureRates, Latency, Rule, Storm
 from agentdash.simulator.kinds import Kind
 from agentdash.simulator.timing import Stopwatch
+from agentdash.simulator.validation import ParsedRequest
 
 _MAX_COUNTED_PROMPTS = 1_000_000
 
@@ -77,18 +78,19 @@ class Faults:
                 return storm.kind
         return None
 
-    def rule_for(self, prompt: str) -> Rule | None:
+    def rule_for(self, request: ParsedRequest) -> Rule | None:
         """The rule that would apply now; `use` it once the request is let through."""
         for number, rule in enumerate(self.rules):
-            if rule.times is not None and self._used[self._place(number, rule, prompt)] >= rule.times:
+            text, times = _text(rule, request), _times(rule, request)
+            if times is not None and self._used[self._place(number, rule, text)] >= times:
                 continue
-            if rule.regex.search(prompt):
+            if rule.regex.search(text):
                 return rule
         return None
 
-    def use(self, rule: Rule, prompt: str) -> None:
-        if rule.times is not None and len(self._used) < _MAX_COUNTED_PROMPTS:
-            self._used[self._place(self._number(rule), rule, prompt)] += 1
+    def use(self, rule: Rule, request: ParsedRequest) -> None:
+        if _times(rule, request) is not None and len(self._used) < _MAX_COUNTED_PROMPTS:
+            self._used[self._place(self._number(rule), rule, _text(rule, request))] += 1
 
     def _number(self, rule: Rule) -> int:
         return next(number for number, known in enumerate(self.rules) if known is rule)
@@ -96,3 +98,13 @@ class Faults:
     @staticmethod
     def _place(number: int, rule: Rule, prompt: str) -> tuple[int, str]:
         return number, prompt if rule.per_prompt else ""
+
+
+def _text(rule: Rule, request: ParsedRequest) -> str:
+    """What the rule's pattern is looked for in."""
+    return request.task if rule.calls else request.prompt
+
+
+def _times(rule: Rule, request: ParsedRequest) -> int | None:
+    """How often the rule may apply. A session that has begun goes on, however many there were."""
+    return None if rule.calls and request.has_tool_result else rule.times

@@ -136,8 +136,8 @@ class Handler:
         faults = self.faults
         if (storm := faults.storm(key.storms)) is not None:
             return await self._fail(exchange, storm, None, b"")
-        rule = faults.rule_for(parsed.prompt) if faults.rules else None
-        kind = rule.kind if rule is not None else draw.kind
+        rule = faults.rule_for(parsed) if faults.rules else None
+        kind = rule.kind if rule is not None and not rule.calls else draw.kind
         kind, answer = self._compose(parsed, kind, rule)
         organization = key.organization
         short = organization.admit(parsed.input_tokens, answer.output_tokens)
@@ -148,7 +148,7 @@ class Handler:
             return exchange.error(Kind.RATE_LIMITED, _limit_message(key, what), limits)
         key.count()
         if rule is not None:
-            faults.use(rule, parsed.prompt)
+            faults.use(rule, parsed)
         if kind is Kind.RATE_LIMITED:
             limits += organization.retry_after(1.0)
         if kind in ERRORS or kind in _SILENT or (kind in _STREAM_ONLY and not parsed.stream):
@@ -160,6 +160,8 @@ class Handler:
         """The answer, and `kind` with a tool call noted. A tool is called when asked for and not yet answered."""
         if kind is Kind.REFUSAL:
             return kind, _REFUSAL
+        if rule is not None and rule.calls:
+            return self._play(parsed, kind, rule)
         wanted = kind is Kind.TOOL_USE or parsed.must_use_tool or self._tool_use
         if parsed.tools and wanted and not parsed.has_tool_result:
             answer = self._answerer.call_tool(parsed.prompt, parsed.tools, parsed.forced_tool)
@@ -167,6 +169,16 @@ class Handler:
         tokens = rule.tokens if rule is not None and kind is Kind.LONG else None
         answer = self._answerer.compose(parsed.prompt, parsed.max_tokens, tokens)
         return Kind.ANSWER if kind is Kind.TOOL_USE else kind, answer
+
+    def _play(self, parsed: ParsedRequest, kind: Kind, rule: Rule) -> tuple[Kind, Answer]:
+        """The call that is due in a rule's session, if the request has its tool; else a text."""
+        found = rule.regex.search(parsed.task)
+        if found is not None and parsed.tool_results < len(rule.calls):
+            call = rule.calls[parsed.tool_results]
+            if any(tool["name"] == call.name for tool in parsed.tools):
+                answer = self._answerer.play(call.name, call.input, found.groupdict(""))
+                return Kind.TOOL_USE if kind is Kind.ANSWER else kind, answer
+        return kind, self._answerer.compose(parsed.task, parsed.max_tokens)
 
     async def _fail(self, exchange: Exchange, kind: Kind, message: str | None, extra: bytes) -> web.StreamResponse:
         """Every failure that needs no answer to break."""

@@ -42,13 +42,20 @@ _KNOWN: Final = frozenset(
     }
 )
 _FIELD_REQUIRED: Final = "Field required"
+_REMINDER: Final = "<system-reminder>"  # an agent program's own block in a user message
 
 
 @dataclass(slots=True)
 class ParsedRequest:
-    """What a body asks for. With an `error` the other fields hold what could still be read."""
+    """What a body asks for. With an `error` the other fields hold what could still be read.
+
+    `prompt` is the last user message; `task` the last one that holds no tool result, `tool_results` how many messages
+    with results have come since.
+    """
 
     prompt: str = ""
+    task: str = ""
+    tool_results: int = 0
     marker: str | None = None
     stream: bool = False
     model: str = ""
@@ -57,8 +64,11 @@ class ParsedRequest:
     tools: tuple[dict[str, Any], ...] = ()
     forced_tool: str | None = None
     must_use_tool: bool = False
-    has_tool_result: bool = False
     error: str | None = None
+
+    @property
+    def has_tool_result(self) -> bool:
+        return self.tool_results > 0
 
 
 def parse(body: bytes, *, counting: bool = False) -> ParsedRequest:
@@ -92,40 +102,46 @@ def _read_messages(parsed: ParsedRequest, messages: list[Any]) -> None:
         if not isinstance(message, dict):
             continue
         content = message.get("content")
-        has_tool_result = False
-        if isinstance(content, str):
-            text = content
+        length, text, has_tool_result = (len(content), content, False) if isinstance(content, str) else _read(content)
+        characters += length
+        if message.get("role") != "user" or (length and not text and not has_tool_result):
+            continue
+        parsed.prompt = text
+        if has_tool_result:
+            parsed.tool_results += 1
         else:
-            text, has_tool_result = _block_text(content)
-        characters += len(text)
-        if message.get("role") == "user":
-            parsed.prompt = text
-            parsed.has_tool_result = has_tool_result
+            parsed.task, parsed.tool_results = text, 0
     parsed.input_tokens = 4 * len(messages) + 3 + (characters + 3) // 4
 
 
-def _block_text(content: Any) -> tuple[str, bool]:
+def _read(content: Any) -> tuple[int, str, bool]:
+    """How long the texts of a list of blocks are, what they say apart from an agent's reminders to the model, and
+    whether one is a tool's result."""
     if not isinstance(content, list):
-        return "", False
+        return 0, "", False
+    length = 0
     parts: list[str] = []
     has_tool_result = False
     for block in content:
         if not isinstance(block, dict):
             continue
-        if isinstance(block.get("text"), str):
-            parts.append(block["text"])
-        elif block.get("type") == "tool_result":
+        text = block.get("text")
+        if block.get("type") == "tool_result":
             has_tool_result = True
             inner = block.get("content")
-            parts.append(inner if isinstance(inner, str) else _block_text(inner)[0])
-    return "\n".join(parts), has_tool_result
+            text = inner if isinstance(inner, str) else _read(inner)[1]
+        if isinstance(text, str):
+            length += len(text) + (length > 0)
+            if not text.startswith(_REMINDER):
+                parts.append(text)
+    return length, "\n".join(parts), has_tool_result
 
 
 def _read_rest(parsed: ParsedRequest, data: dict[str, Any]) -> None:
     parsed.model = data["model"]
     parsed.max_tokens = data.get("max_tokens") or 0
     if system := data.get("system"):
-        text = system if isinstance(system, str) else _block_text(system)[0]
+        text = system if isinstance(system, str) else _read(system)[1]
         parsed.input_tokens += (len(text) + 3) // 4
     if tools := data.get("tools"):
         parsed.tools = tuple(tools)
@@ -176,6 +192,8 @@ def _messages_error(messages: Any) -> str | None:
                 return f"{where}.{name}: {_FIELD_REQUIRED}"
         if message["role"] not in ("user", "assistant", "system"):
             return f"{where}.role: Input should be 'user' or 'assistant'"
+        if message["role"] == "system" and message["content"] == []:
+            continue  # the beta that sets options of a turn has messages with nothing else
         if error := _content_error(message["content"], where):
             return error
     return None
