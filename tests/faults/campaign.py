@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import select
@@ -108,7 +109,8 @@ def _turn(fault: Fault, faults: Sequence[Fault], chance: random.Random) -> float
     """Drawn at random: the higher, the earlier it is chosen. All should be tried as often in the end, so those that
     strike seldom in a round are drawn more often, and those that exclude many others."""
     excluded = sum(bool(fault.excludes & other.excludes) for other in faults)
-    return chance.random() ** (sum(fault.strikes) / 2 / (1 + excluded / _EXCLUDED))
+    strikes: float = sum(fault.strikes) / 2
+    return math.pow(chance.random(), strikes / (1 + excluded / _EXCLUDED))
 
 
 def play_part(
