@@ -28,6 +28,10 @@ class Settings:
     `stall_timeout_s` how long a headless run waits without any progress before it stops with exit code 4;
     `drain_timeout_s` how long running tasks may take to end when the run is asked to stop. `limit` is the number of
     tasks to run in this session, 0 for all. `theme` and `keys` (action → key) are the dashboard's.
+
+    `command` is what the processor `command` runs, as one text or as its arguments; `command_stdin` what it reads,
+    `command_env` the variables it is given beside the usual ones, `command_failures` what its ends mean, `shell`
+    whether `/bin/sh` runs it; a program that is told to end has `kill_grace_s` for that. `presets` are more agents.
     """
 
     project: Path = Path()
@@ -47,6 +51,13 @@ class Settings:
     stall_timeout_s: float = 600.0
     drain_timeout_s: float = 60.0
     limit: int = 0
+    command: str | tuple[str, ...] | None = None
+    command_stdin: str | None = None
+    command_env: tuple[str, ...] = ()
+    command_failures: tuple[Mapping[str, Any], ...] = ()
+    shell: bool = False
+    kill_grace_s: float = 10.0
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     log_level: str = "info"
     allow_network_filesystem: bool = False
     theme: str | None = None
@@ -133,6 +144,14 @@ def _text(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
 
 
+def _texts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(_text(item) for item in value)
+
+
+def _tables(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(item, Mapping) for item in value)
+
+
 def _flag(value: Any) -> bool:
     return isinstance(value, bool)
 
@@ -147,7 +166,7 @@ _CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "model": (_text, "a model's name"),
     "max_tokens": (_whole(1), "a whole number of at least 1"),
     "system": (lambda value: isinstance(value, str), "text"),
-    "processor": (_text, "messages, or MODULE:FUNCTION"),
+    "processor": (_text, "messages, command, a preset's name, or MODULE:FUNCTION"),
     "stream": (_flag, "true or false"),
     "max_attempts": (_whole(1, 1000), "a whole number from 1 to 1000"),
     "timeout_s": (_number(0.001), "a number of seconds above 0"),
@@ -157,12 +176,23 @@ _CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "stall_timeout_s": (_number(0), "a number of seconds, 0 or more"),
     "drain_timeout_s": (_number(0), "a number of seconds, 0 or more"),
     "limit": (_whole(0), "a whole number, 0 for no limit"),
+    "command": (lambda value: _text(value) or (_texts(value) and bool(value)), "a command, or a list of its arguments"),
+    "command_stdin": (lambda value: isinstance(value, str), "text"),
+    "command_env": (_texts, "a list of variables' names"),
+    "command_failures": (_tables, "written as [[command_failures]] tables"),
+    "shell": (_flag, "true or false"),
+    "kill_grace_s": (_number(0), "a number of seconds, 0 or more"),
+    "presets": (
+        lambda value: isinstance(value, Mapping) and _tables(list(value.values())),
+        "written as [presets.NAME] tables",
+    ),
     "log_level": (lambda value: value in LOG_LEVELS, f"one of {', '.join(LOG_LEVELS)}"),
     "allow_network_filesystem": (_flag, "true or false"),
     "theme": (_text, "a theme's name"),
     "keys": (_keymap, 'a table [keys] of lines such as pause = "p"'),
 }
 _PATHS = ("results",)
+_ONLY_IN_FILES = ("project", "credentials", "keys", "command_env", "command_failures", "presets")
 _KNOWN = (*_CHECKS, *_PATHS, "credentials")
 
 
@@ -214,7 +244,7 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for f in fields(Settings):
         text = environ.get(f"AGENTDASH_{f.name.removesuffix('_s').upper()}")
-        if not text or f.name in ("project", "credentials", "keys"):  # set to nothing is not set, as for the keys
+        if not text or f.name in _ONLY_IN_FILES:  # set to nothing is not set, as for the keys
             continue
         kind: object = type(f.default)
         try:

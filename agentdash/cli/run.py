@@ -14,6 +14,8 @@ from agentdash.errors import UsageError
 
 _HEADLESS_HELP = "No dashboard: progress as plain lines on stderr. (By itself so where stdout is no terminal.)"
 
+_PROCESSOR_HELP = "What runs a task (default messages): an agent by name, such as claude, or your own function."
+
 
 @click.command(short_help="Add tasks and run until all are finished.")
 @click.argument("sources", nargs=-1, metavar="[TASKS|-]...")
@@ -23,7 +25,9 @@ _HEADLESS_HELP = "No dashboard: progress as plain lines on stderr. (By itself so
 @click.option("--model", metavar="M", help="For tasks that name none.")
 @click.option("--max-tokens", type=int, metavar="N", help="For tasks that state none (default 4096).")
 @click.option("--system", metavar="TEXT|@FILE", help="System prompt of tasks that have none.")
-@click.option("--processor", metavar="messages|MODULE:FUNCTION", help="What runs a task (default messages).")
+@click.option("--processor", metavar="messages|command|PRESET|MODULE:FUNCTION", help=_PROCESSOR_HELP)
+@click.option("--command", metavar="'PROGRAM {prompt}'", help="Run each task as this command (--processor command).")
+@click.option("--shell", is_flag=True, help="The command is one for /bin/sh; placeholders are quoted.")
 @click.option("--max-attempts", type=int, metavar="N", help="Tries for a task that fails by itself (default 3).")
 @click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="Time budget of one try (default 1800).")
 @click.option("--stall-timeout", "stall_timeout_s", type=float, metavar="SECONDS",
@@ -44,6 +48,7 @@ def run(
     config: Path | None,
     no_stream: bool,
     skip_bad: bool,
+    shell: bool,
     allow_network_filesystem: bool,
     **flags: Any,
 ) -> int:
@@ -53,6 +58,9 @@ def run(
     """
     flags["stream"] = False if no_stream else None
     flags["allow_network_filesystem"] = True if allow_network_filesystem else None
+    flags["shell"] = True if shell else None
+    if flags["command"] is not None and flags["processor"] is None:
+        flags["processor"] = "command"
     flags["system"] = _system(flags["system"])
     settings = load_settings(flags, config=config)
     _check(settings, sources)
@@ -79,11 +87,6 @@ def _system(text: str | None) -> str | None:
 
 def _check(settings: Settings, sources: tuple[str, ...]) -> None:
     """What can be told before anything is made: an unknown source, or nothing to do."""
-    if settings.processor == "command":
-        raise UsageError(
-            "The processor `command` is not in this version yet.",
-            hint="Use messages, or MODULE:FUNCTION for your own function.",
-        )
     if not settings.allow_network_filesystem:
         _refuse_network_filesystem(settings.project)
     if sources:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -100,6 +100,39 @@ class ServiceTroubleError(Exception):
         self.request_id = request_id
 
 
+class StatedFailureError(Exception):
+    """A failure of which the processor itself knows who pays: a program said so. Times as in `Failure`."""
+
+    def __init__(
+        self,
+        failure_class: FailureClass,
+        message: str,
+        *,
+        error_type: str = "CommandFailed",
+        permanent: bool = False,
+        status_code: int | None = None,
+        retry_after: float | None = None,
+        until: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.failure = Failure(
+            failure_class,
+            clean_name(error_type) or "CommandFailed",
+            clean_message(message),
+            permanent=permanent,
+            status_code=status_code,
+            retry_after=retry_after,
+            until=until,
+        )
+
+    @classmethod
+    def of(cls, failure: Failure) -> StatedFailureError:
+        """An exception for a failure that was classified already."""
+        error = cls(failure.failure_class, failure.message)
+        error.failure = replace(failure, message=error.failure.message)
+        return error
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorFacts:
     """What is known of an error. `retry_after` in seconds from now; `trouble` is a key of `BY_TROUBLE` or None."""
@@ -112,6 +145,11 @@ class ErrorFacts:
     trouble: str | None = None
     retry_after: float | None = None
     request_id: str | None = None
+
+
+def failure_of(error: BaseException, now: float) -> Failure:
+    """What an exception of a processor is: as it says itself, or by the tables."""
+    return error.failure if isinstance(error, StatedFailureError) else classify(describe(error, now))
 
 
 def classify(facts: ErrorFacts) -> Failure:

@@ -52,7 +52,7 @@ class _PrivateFile(RotatingFileHandler):
 
     def _drop_stream(self) -> None:
         """Close the file, also where what is still to be written finds no room: that is lost, and the next is not."""
-        stream, self.stream = self.stream, None  # type: ignore[assignment]
+        stream, self.stream = self.stream, None
         if stream is not None:
             with suppress(OSError):
                 stream.close()

@@ -23,7 +23,9 @@ from agentdash.engine.log import LOG_NAME, LOGGER, close_log, open_log
 from agentdash.engine.manager import TaskStateManager
 from agentdash.engine.policy import RetryPolicy
 from agentdash.engine.pool import ParallelSessionManager
-from agentdash.engine.processors import AnthropicClients, Processor, make_processor
+from agentdash.engine.processors import AnthropicClients, Processor
+from agentdash.engine.processors.base import ClosingProcessor
+from agentdash.engine.processors.choose import make_processor
 from agentdash.engine.rates import RateMeter
 from agentdash.engine.reaper import Reaper
 from agentdash.engine.rotation import APIRotationState
@@ -89,6 +91,8 @@ class RunParts:
     async def _open(self) -> None:
         rotation = self._make_rotation()
         await self._open_project()
+        if isinstance(self._processor, ClosingProcessor):
+            self._stack.push_async_callback(self._processor.close)
         self._make_run(rotation)
         self._make_shown()
 

@@ -11,7 +11,7 @@ from agentdash.clock import SYSTEM_CLOCK, Clock
 from agentdash.engine.backoff import ServiceBackoff
 from agentdash.engine.estimate import RequestSize
 from agentdash.engine.events import EventLog
-from agentdash.engine.failures import classify, clean_name, describe
+from agentdash.engine.failures import clean_name, failure_of
 from agentdash.engine.health import WorkerHealthState
 from agentdash.engine.limitheaders import NOTHING_READ, LimitReading, read_limits
 from agentdash.engine.limits import Lease
@@ -53,6 +53,7 @@ class TaskRunner:
         backoff_max_s: float = 60.0,
     ) -> None:
         self.processor = processor
+        self._size = processor.size if isinstance(processor, SizedProcessor) else _no_size
         self.policy = policy or RetryPolicy()
         self.rotation = rotation
         self.clients = clients
@@ -109,7 +110,7 @@ class TaskRunner:
                 context.cancelled.set()
                 self.abandoned += 1
                 raise
-            failure = classify(describe(error, self._clock.now()))
+            failure = failure_of(error, self._clock.now())
             context.observe_error(error)
             self._react(claim, lease, failure, sent_at, told[-1] if told else NOTHING_READ)
             settlement = after_failure(
@@ -219,9 +220,6 @@ class TaskRunner:
         self.on_room()
         return lease
 
-    def _size(self, task: Task) -> RequestSize:
-        return self.processor.size(task) if isinstance(self.processor, SizedProcessor) else RequestSize()
-
     def _room(self) -> None:
         self.on_room()
 
@@ -329,6 +327,10 @@ class TaskRunner:
                 self.events.emit("limits", text)
 
         return observe
+
+
+def _no_size(task: Task) -> RequestSize:
+    return RequestSize()
 
 
 def _is_being_cancelled() -> bool:

@@ -19,12 +19,6 @@ MAX_ID_CHARS = 200
 MAX_PRIORITY = 1_000_000
 MAX_MAX_TOKENS = 2**31 - 1
 
-EXTENSION_FIELDS: dict[str, Callable[[str, Any], Any]] = {}
-"""Further fields of a task beside `prompt`: name -> check, called with the field's name and value.
-
-A check returns the value to keep in the body or raises Reject. They follow `metadata` there, in the table's order.
-"""
-
 _FIELDS = frozenset({"id", "prompt", "system", "model", "max_tokens", "priority", "metadata"})
 _BATCH_FIELDS = frozenset({"custom_id", "params"})
 _UNSAFE_ID = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -162,6 +156,30 @@ def _integer(holder: dict[str, Any], name: str, least: int, most: int, *, prefix
 
 def _wrong(name: str, expected: str, value: Any) -> str:
     return f"{name} must be {expected}, found {_kind(value)}"
+
+
+def _workdir(name: str, value: Any) -> str:
+    if type(value) is not str:
+        raise Reject(_wrong(name, "a string", value))
+    if not value or value.isspace() or "\0" in value:
+        raise Reject(f"{name} is no path")
+    return value
+
+
+def _dollars(name: str, value: Any) -> float | int:
+    if type(value) not in (int, float):
+        raise Reject(_wrong(name, "a number", value))
+    if not 0 < value < 1e9:
+        raise Reject(f"{name} must be above 0")
+    number: float | int = value
+    return number
+
+
+EXTENSION_FIELDS: dict[str, Callable[[str, Any], Any]] = {"workdir": _workdir, "max_cost": _dollars}
+"""Further fields of a task beside `prompt`: name -> check, called with the field's name and value.
+
+A check returns the value to keep in the body or raises Reject. They follow `metadata` there, in the table's order.
+"""
 
 
 def _kind(value: Any) -> str:

@@ -1,7 +1,6 @@
-"""The ways to do a task's work: a Messages request, or the user's own function."""
+"""The ways to do a task's work: a Messages request, or the user's own function. (`choose` knows them all.)"""
 
 from agentdash.engine.processors.base import ClientSource, Processor, TaskContext
-from agentdash.engine.processors.choose import make_processor
 from agentdash.engine.processors.clients import AnthropicClients
 from agentdash.engine.processors.function import FunctionProcessor, load_function
 from agentdash.engine.processors.messages import MessagesProcessor, MessagesSettings
@@ -15,5 +14,4 @@ __all__ = [
     "Processor",
     "TaskContext",
     "load_function",
-    "make_processor",
 ]

@@ -72,6 +72,15 @@ class SizedProcessor(Protocol):
         ...
 
 
+@runtime_checkable
+class ClosingProcessor(Protocol):
+    """A processor that holds something which must be let go of after the last task."""
+
+    async def close(self) -> None:
+        """End what is held."""
+        ...
+
+
 class ClientSource(Protocol):
     """Gives SDK clients over one shared HTTP pool."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from agentdash.config import Settings
+from agentdash.engine.command.choose import command_processor
 from agentdash.engine.processors.base import Processor
 from agentdash.engine.processors.function import FunctionProcessor, load_function
 from agentdash.engine.processors.messages import MessagesProcessor, MessagesSettings
-from agentdash.errors import UsageError
 
 
 def make_processor(settings: Settings) -> Processor:
@@ -25,6 +25,4 @@ def make_processor(settings: Settings) -> Processor:
         )
     if ":" in settings.processor:
         return FunctionProcessor(load_function(settings.processor), timeout_s=settings.timeout_s)
-    raise UsageError(
-        f"There is no processor {settings.processor!r}.", hint="Use messages, or MODULE:FUNCTION for your own function."
-    )
+    return command_processor(settings)
