@@ -108,7 +108,7 @@ def test_no_tasks_at_all(agentdash: Run, place: Path) -> None:
         (["--log-level", "loud"], "'--log-level'"),
         (["--config", "none.toml"], r"There is no config file none\.toml"),
         (["--system", "@none.txt"], r"none\.txt of --system cannot be read"),
-        (["--processor", "command"], "`command` is not in this version yet"),
+        (["--processor", "command"], "There is no command to run"),
         (["--processor", "nonsense"], "There is no processor 'nonsense'"),
         (["--processor", "no_such_module:f"], "no_such_module cannot be imported"),
         (["--processor", "cli_functions:nope"], "There is no function nope in the module cli_functions"),
