@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
 from typing import ClassVar
+
+_NO_THREAD = "can't start new thread"
 
 
 class ExitCode(IntEnum):
@@ -103,6 +106,13 @@ class NoMemoryError(AgentdashError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return NoMemoryError, ()
+
+
+def means_no_memory(error: BaseException) -> bool:
+    """Whether memory could not be had, in the words of the interpreter or of the system; threads need some, too."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_THREAD in str(error))
 
 
 class InterruptedRunError(AgentdashError):

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from agentdash.errors import means_no_memory
 from agentdash.secret import redact
 from agentdash.text import clean, shorten, without_middle
 
@@ -50,7 +51,7 @@ def guard_loop(
 
     def handle(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        if isinstance(error, MemoryError):
+        if isinstance(error, BaseException) and means_no_memory(error):
             on_no_memory()
         what = clean(redact(str(context.get("message") or "a fault in the event loop")))
         owner = context.get("task") or context.get("future")
@@ -86,7 +87,7 @@ def quiet_libraries(on_no_memory: Callable[[], object] = lambda: None) -> Iterat
             log_fault(f"ignored in {type(fault.object).__name__}", fault.exc_value, action="unraisable")
 
     def thread_died(fault: threading.ExceptHookArgs) -> None:
-        if isinstance(fault.exc_value, MemoryError):
+        if fault.exc_value is not None and means_no_memory(fault.exc_value):
             on_no_memory()
         if fault.exc_value is not None:
             log_fault("a thread died", fault.exc_value, action="thread")

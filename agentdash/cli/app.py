@@ -14,7 +14,7 @@ from agentdash._version import __version__
 from agentdash.cli.faults import report_crash, report_error, report_usage
 from agentdash.cli.options import Invocation
 from agentdash.cli.output import give_up_stdout, use_tolerant_streams
-from agentdash.errors import AgentdashError, ExitCode, NoMemoryError
+from agentdash.errors import AgentdashError, ExitCode
 from agentdash.secret import know_environment
 
 _COMMANDS = {
@@ -86,8 +86,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return report_usage(error)
     except KeyboardInterrupt:
         return int(ExitCode.INTERRUPTED)
-    except MemoryError:
-        return report_error(NoMemoryError())
     except BaseExceptionGroup as group:
         return report_crash(group.exceptions[0], invocation.project)
     except Exception as error:  # noqa: BLE001 - the boundary of the program: recorded, and told in one line

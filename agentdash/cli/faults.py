@@ -10,7 +10,7 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from agentdash.cli.output import tell
-from agentdash.errors import AgentdashError, ExitCode
+from agentdash.errors import AgentdashError, ExitCode, NoMemoryError, means_no_memory
 from agentdash.secret import redact
 from agentdash.text import clean, clean_lines
 
@@ -41,6 +41,8 @@ def report_usage(error: click.ClickException) -> int:
 
 def report_crash(error: BaseException, project: Path) -> int:
     """An error that nobody foresaw: into the log, with one line on stderr."""
+    if means_no_memory(error):
+        return report_error(NoMemoryError())
     if _is_database_error(error):
         from agentdash.engine.store.writer import translate
 

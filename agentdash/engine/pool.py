@@ -18,7 +18,7 @@ from agentdash.engine.processors.function import FunctionProcessor, TaskFunction
 from agentdash.engine.runner import TaskRunner
 from agentdash.engine.store import Claim, MemoryTaskStore
 from agentdash.engine.worker import Lock, work_stealing_loop
-from agentdash.errors import AgentdashError, NoMemoryError
+from agentdash.errors import AgentdashError, NoMemoryError, means_no_memory
 from agentdash.model import WorkerView
 
 _MAX_RESTARTS = 5
@@ -268,7 +268,7 @@ class ParallelSessionManager:
             if worker.retiring:
                 self._workers.pop(worker.id, None)
             return
-        if isinstance(error, MemoryError):
+        if means_no_memory(error):
             self.fail(NoMemoryError())
             return
         if isinstance(error, AgentdashError) or worker.restarts >= _MAX_RESTARTS:

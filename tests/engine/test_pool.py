@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from typing import Any
 
 import pytest
@@ -309,14 +310,17 @@ async def test_a_store_that_cannot_write_stops_claiming() -> None:
     assert not bench.lock.held
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OSError(errno.ENOMEM, "no memory"), RuntimeError("can't start new thread")], ids=repr
+)
 @virtual
-async def test_a_process_without_memory_stops_at_once() -> None:
+async def test_a_process_without_memory_stops_at_once(error: Exception) -> None:
     bench = Bench(50, a_second, workers=4)
     real = bench.store.claim
 
     def claim(*args: Any) -> Any:
         if CLOCK.monotonic() >= 1003:
-            raise MemoryError
+            raise error
         return real(*args)
 
     bench.store.claim = claim  # type: ignore[method-assign,assignment]
