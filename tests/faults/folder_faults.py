@@ -19,7 +19,7 @@ from tests.faults.disk_faults import excuse_crashes
 from tests.faults.fault import Excuses, Fault, register
 from tests.faults.stage import Stage
 
-_ENDS_WITHIN_S = 10.0
+_ENDS_WITHIN_S = 20.0
 _NOTES = "folder faults"
 _GONE = Excuses(codes=frozenset({1, 2}), repeats=True, overlaps=True)
 """Whoever comes next begins a project of its own where one is gone: the two know nothing of each other."""
