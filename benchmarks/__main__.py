@@ -14,7 +14,9 @@ import sqlite3
 import time
 from typing import Any
 
-NAMES = ("startup", "locks", "store", "engine", "intake", "browse", "messages", "pacing", "dashboard", "soak")
+NAMES = (
+    "startup", "locks", "store", "engine", "intake", "browse", "messages", "pacing", "commands", "dashboard", "soak",
+)  # fmt: skip
 
 
 def main() -> None:
