@@ -2,6 +2,7 @@
 #   make demo ARGS="--tasks 50"      make test ARGS="-k lock -x"      make PYTHON=/path/to/python3 test
 
 ARGS :=
+CLAUDE_CODE := claude-agent-sdk==0.2.186 # this bundles version 2.1.329 of the program
 BIN := .venv/bin
 STAMP := .venv/.set-up
 
@@ -19,7 +20,7 @@ export PYTHON
 unexport PYTHONHOME PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types contract check faults faults-long bench screenshots constraints clean stale
+.PHONY: help venv demo test test-agents lint types contract check faults faults-long bench screenshots constraints clean stale
 
 help: ## show this
 	@echo "make TARGET [ARGS=\"…\"]"
@@ -35,6 +36,11 @@ demo: $(STAMP) ## the dashboard on a simulated API: no key, no network
 
 test: $(STAMP) ## the tests
 	@$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+
+test-agents: $(STAMP) ## the tests with the real Claude Code, which this installs (a package of 160 MB)
+	@test -x .agents/claude_agent_sdk/_bundled/claude || $(BIN)/python -m pip install -q --disable-pip-version-check \
+		--no-deps --target .agents $(CLAUDE_CODE)
+	@$(BIN)/python -m pytest tests/agents $(ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
 	@$(BIN)/ruff check

@@ -10,9 +10,11 @@ import os
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, time
 from pathlib import Path
 from typing import Any, Literal
 
+from agentdash.durations import parse_duration, parse_moment
 from agentdash.errors import UsageError
 
 CONFIG_NAME = "agentdash.toml"
@@ -29,9 +31,17 @@ class Settings:
     `drain_timeout_s` how long running tasks may take to end when the run is asked to stop. `limit` is the number of
     tasks to run in this session, 0 for all. `theme` and `keys` (action → key) are the dashboard's.
 
-    `command` is what the processor `command` runs, as one text or as its arguments; `command_stdin` what it reads,
+    `command` is what the processor `command` runs, as one text or as its arguments; `command_args` are put behind those
+    of a preset; `command_stdin` is what it reads,
     `command_env` the variables it is given beside the usual ones, `command_failures` what its ends mean, `shell`
     whether `/bin/sh` runs it; a program that is told to end has `kill_grace_s` for that. `presets` are more agents.
+    With `worktree` each task has a git worktree and branch of its own, which begins at `worktree_base` (HEAD).
+
+    `tools` are the Python functions that the processor `agent` gives to the model (`MODULE` or `MODULE:NAME,NAME`, one
+    text or several); after `max_turns` requests without an answer the task fails.
+
+    Limits: `max_cost` of the whole project and `max_task_cost` of a task that names none, in US dollars; `max_duration`
+    of this session (`2h30m`, or seconds) and `stop_after` the moment (`07:30`) after which no further task begins.
     """
 
     project: Path = Path()
@@ -52,12 +62,21 @@ class Settings:
     drain_timeout_s: float = 60.0
     limit: int = 0
     command: str | tuple[str, ...] | None = None
+    command_args: str | tuple[str, ...] | None = None
     command_stdin: str | None = None
     command_env: tuple[str, ...] = ()
     command_failures: tuple[Mapping[str, Any], ...] = ()
     shell: bool = False
     kill_grace_s: float = 10.0
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    worktree: bool = False
+    worktree_base: str | None = None
+    tools: str | tuple[str, ...] | None = None
+    max_turns: int = 50
+    max_cost: float | None = None
+    max_task_cost: float | None = None
+    max_duration: str | float | None = None
+    stop_after: str | datetime | time | None = None
     log_level: str = "info"
     allow_network_filesystem: bool = False
     theme: str | None = None
@@ -152,6 +171,21 @@ def _tables(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(item, Mapping) for item in value)
 
 
+def _dollars(value: Any) -> bool:
+    return _number(0)(value) and value > 0
+
+
+def _readable(parse: Callable[[Any], object]) -> Callable[[Any], bool]:
+    def is_readable(value: Any) -> bool:
+        try:
+            parse(value)
+        except ValueError:
+            return False
+        return True
+
+    return is_readable
+
+
 def _flag(value: Any) -> bool:
     return isinstance(value, bool)
 
@@ -166,7 +200,7 @@ _CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "model": (_text, "a model's name"),
     "max_tokens": (_whole(1), "a whole number of at least 1"),
     "system": (lambda value: isinstance(value, str), "text"),
-    "processor": (_text, "messages, command, a preset's name, or MODULE:FUNCTION"),
+    "processor": (_text, "messages, agent, command, a preset's name, or MODULE:FUNCTION"),
     "stream": (_flag, "true or false"),
     "max_attempts": (_whole(1, 1000), "a whole number from 1 to 1000"),
     "timeout_s": (_number(0.001), "a number of seconds above 0"),
@@ -177,6 +211,7 @@ _CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "drain_timeout_s": (_number(0), "a number of seconds, 0 or more"),
     "limit": (_whole(0), "a whole number, 0 for no limit"),
     "command": (lambda value: _text(value) or (_texts(value) and bool(value)), "a command, or a list of its arguments"),
+    "command_args": (lambda value: isinstance(value, str) or _texts(value), "arguments, as text or a list"),
     "command_stdin": (lambda value: isinstance(value, str), "text"),
     "command_env": (_texts, "a list of variables' names"),
     "command_failures": (_tables, "written as [[command_failures]] tables"),
@@ -186,12 +221,21 @@ _CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: isinstance(value, Mapping) and _tables(list(value.values())),
         "written as [presets.NAME] tables",
     ),
+    "tools": (lambda value: _text(value) or _texts(value), "MODULE, MODULE:NAME,NAME, or a list of such texts"),
+    "max_turns": (_whole(1, 10_000), "a whole number from 1 to 10000"),
+    "max_cost": (_dollars, "an amount of US dollars above 0"),
+    "max_task_cost": (_dollars, "an amount of US dollars above 0"),
+    "max_duration": (_readable(parse_duration), "a time such as 30s, 45m or 2h30m, or a number of seconds"),
+    "stop_after": (_readable(parse_moment), "a time such as 07:30 or 2026-11-22T07:30, or one with a zone (…+01:00)"),
+    "worktree": (_flag, "true or false"),
+    "worktree_base": (_text, "a branch, a tag or a commit"),
     "log_level": (lambda value: value in LOG_LEVELS, f"one of {', '.join(LOG_LEVELS)}"),
     "allow_network_filesystem": (_flag, "true or false"),
     "theme": (_text, "a theme's name"),
     "keys": (_keymap, 'a table [keys] of lines such as pause = "p"'),
 }
 _PATHS = ("results",)
+_DOLLARS = ("max_cost", "max_task_cost")
 _ONLY_IN_FILES = ("project", "credentials", "keys", "command_env", "command_failures", "presets")
 _KNOWN = (*_CHECKS, *_PATHS, "credentials")
 
@@ -253,7 +297,8 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
             elif kind is bool:
                 values[f.name] = {"1": True, "true": True, "0": False, "false": False}[text.lower()]
             else:
-                values[f.name] = int(text) if kind is int else float(text) if kind is float else text
+                is_float = kind is float or f.name in _DOLLARS
+                values[f.name] = int(text) if kind is int else float(text) if is_float else text
         except (ValueError, KeyError):
             values[f.name] = text  # the check below says what it should have been
     return values

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 _UNITS = ((1e3, "k"), (1e6, "M"), (1e9, "G"))
 _FIRST_SHORT = 10_000
@@ -19,9 +21,28 @@ def amount(number: float) -> str:
     return f"{number / 1e12:,.1f}T"
 
 
+def dollars(amount_usd: float) -> str:
+    """`$4.18`, `$12,346.00`, and `$0.0042` where cents would say nothing."""
+    return f"${amount_usd:,.2f}" if amount_usd >= 0.1 or not amount_usd else f"${amount_usd:,.4f}"
+
+
 def count(number: int, noun: str) -> str:
     """`1 task`, `1,200 tasks`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def work(worktree: Mapping[str, Any]) -> str:
+    """What a task has done in its worktree: `agentdash/t1, +12 −3 in 2 files`."""
+    branch, files = worktree.get("branch"), worktree.get("files")
+    added, removed = worktree.get("insertions"), worktree.get("deletions")
+    parts = [str(branch)] if branch else []
+    if isinstance(files, int) and isinstance(added, int) and isinstance(removed, int):
+        parts.append(f"+{added:,} −{removed:,} in {count(files, 'file')}" if files else "no changes")
+    if worktree.get("uncommitted"):
+        parts.append("some of it in no commit")
+    if error := worktree.get("error"):
+        parts.append(str(error))
+    return ", ".join(parts)
 
 
 def duration(seconds: float) -> str:

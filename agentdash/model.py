@@ -18,6 +18,9 @@ class TaskState(StrEnum):
     CANCELLED = "cancelled"
 
 
+MAX_PRIORITY = 1_000_000
+"""Priorities go from minus this to this."""
+
 FINISHED_STATES = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED})
 
 
@@ -39,6 +42,7 @@ class TaskSpec:
 
     `body` is the canonical JSON text of the task without `id` and `priority`; two specs with one id and unequal
     `body_hash` are a conflict. `source` is `file:line` for messages. `auto_id` marks an id made from the content.
+    `after` are the ids of the tasks that must have succeeded before, `locks` the names of the resources it needs alone.
     """
 
     id: str
@@ -47,6 +51,8 @@ class TaskSpec:
     priority: int = 0
     source: str = ""
     auto_id: bool = False
+    after: tuple[str, ...] = ()
+    locks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,8 @@ class Task:
     `payload` is the task's own JSON object (`prompt`, `system`, `model`, `max_tokens`, `metadata`, or `params` for
     the Message Batches form). `fence` grows with every claim: a holder of an older fence can no longer settle.
     `attempts` counts what the task itself had to pay; `service_failures` and `crashes` have caps of their own.
+    `cost_usd` is what its attempts have cost so far, those before a requeue as well. `locks` are the resources that no
+    other task may hold while it runs.
     """
 
     seq: int
@@ -67,6 +75,8 @@ class Task:
     attempts: int = 0
     service_failures: int = 0
     crashes: int = 0
+    cost_usd: float = 0.0
+    locks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +87,22 @@ class Usage:
     output_tokens: int = 0
     cache_creation_input_tokens: int = 0
     cache_read_input_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cache_creation_input_tokens + other.cache_creation_input_tokens,
+            self.cache_read_input_tokens + other.cache_read_input_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What an attempt has used up; None is what is not known."""
+
+    usage: Usage | None = None
+    cost_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +127,8 @@ class Failure:
     """One failed attempt, classified. `message` is safe to show: it holds no secret.
 
     `retry_after` is in seconds from now; `until` an absolute time (seconds since the epoch) that a quota answer stated.
-    `permanent` failures are not tried again.
+    `permanent` failures are not tried again. `usage` and `cost_usd` are what the attempt had used up by then, None
+    where that is not known.
     """
 
     failure_class: FailureClass
@@ -112,6 +139,8 @@ class Failure:
     retry_after: float | None = None
     until: float | None = None
     request_id: str | None = None
+    usage: Usage | None = None
+    cost_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +161,14 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Tasks by state."""
+    """Tasks by state. `held` are those of the pending ones that wait for a task that failed or was cancelled."""
 
     pending: int = 0
     running: int = 0
     succeeded: int = 0
     failed: int = 0
     cancelled: int = 0
+    held: int = 0
 
     @property
     def total(self) -> int:
@@ -151,6 +181,11 @@ class Counts:
     @property
     def unfinished(self) -> int:
         return self.pending + self.running
+
+    @property
+    def open(self) -> int:
+        """Those that a run can bring to an end: the unfinished ones that are not held."""
+        return self.pending + self.running - self.held
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +268,24 @@ class UndoView:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitsView:
+    """The limits of this session, None for those that it does not have, and `reached`: what is reached, in words.
+
+    Costs in US dollars; `max_cost` is the whole project's. `ends_at` is when no further task begins (seconds since the
+    epoch); while the time of the session stands still, `left_s` is what will be left of it instead.
+    """
+
+    max_cost: float | None = None
+    max_task_cost: float | None = None
+    ends_at: float | None = None
+    left_s: float | None = None
+    reached: str = ""
+
+
+NO_LIMITS = LimitsView()
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The whole run at one moment. Equal moments compare equal: it holds start times, never elapsed ones.
 
@@ -260,6 +313,7 @@ class Snapshot:
     done_at: float | None = None
     history: tuple[int, ...] = ()
     undo: UndoView | None = None
+    limits: LimitsView = NO_LIMITS
 
 
 class TaskSort(StrEnum):
@@ -286,7 +340,8 @@ class TaskQuery:
 @dataclass(frozen=True, slots=True)
 class TaskRow:
     """One line of a list of tasks. `since` is when it was claimed (running) or finished; `text` the beginning of the
-    prompt. Neither `text` nor `error` is safe to show as it is."""
+    prompt. Neither `text` nor `error` is safe to show as it is. A pending task `waits_for` those few, and
+    `waits_for_more` others, that have not succeeded; `held_by` is one that failed or was cancelled and holds it."""
 
     seq: int
     id: str
@@ -298,6 +353,9 @@ class TaskRow:
     available_at: float = 0.0
     text: str = ""
     error: str | None = None
+    waits_for: tuple[str, ...] = ()
+    waits_for_more: int = 0
+    held_by: LinkedTask | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,10 +370,20 @@ class TaskWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkedTask:
+    """A task that another one waits for, or that waits for it. `held`: a failed or cancelled task keeps it waiting."""
+
+    id: str
+    state: TaskState
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TaskDetail:
     """Everything about one task: its own JSON object, its attempts, and the line of the results file if finished.
 
     For a running one `worker` and `claimed_at` say who has it since when; `available_at` is when a retry may begin.
+    `after` is what it waits for and `needed_by` what waits for it, the first hundred of each.
     """
 
     row: TaskRow
@@ -326,6 +394,8 @@ class TaskDetail:
     claimed_at: float | None = None
     history: tuple[Attempt, ...] = ()
     result: Mapping[str, Any] | None = None
+    after: tuple[LinkedTask, ...] = ()
+    needed_by: tuple[LinkedTask, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,13 +73,15 @@ class Dashboard:
     def was_interrupted(self) -> bool:
         """Whether the user, or the loss of the terminal, ended what would have gone on."""
         left_at = self.app.left_at
-        return self.is_lost or (left_at is not None and left_at.status not in ("finished", "stalled"))
+        return self.is_lost or (left_at is not None and left_at.status != "finished" and self.stall_reason is None)
 
     @property
     def stall_reason(self) -> str | None:
-        """Why the run stalled, if that is how the user left it."""
+        """Why the run stalled, or which limit was reached, if that is how the user left it."""
         left_at = self.app.left_at
-        return left_at.waiting_for if left_at is not None and left_at.status == "stalled" else None
+        if left_at is None or not (left_at.status == "stalled" or left_at.limits.reached):
+            return None
+        return left_at.limits.reached or left_at.waiting_for
 
     async def run(self) -> End:
         """Show the run until it has ended. A broken app does not end it: it is followed by plain lines then."""
@@ -112,7 +114,7 @@ class Dashboard:
         tell("The dashboard broke down; the run goes on without it. Ctrl+C stops it.")
         async with Progress(self._engine):
             while not serving.done():
-                if self._engine.snapshot().status == "finished":
+                if self._engine.snapshot().status == "finished" or self._engine.limit_reached:
                     self._engine.drain()
                 await asyncio.wait([serving], timeout=_LOOK_AGAIN_S)
         return await serving

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 from agentdash.figures import amount as amount
 from agentdash.figures import count as count
+from agentdash.figures import dollars as dollars
 from agentdash.figures import duration as duration
 from agentdash.figures import local_time as local_time
 from agentdash.text import cell_width, clean, shorten

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -40,8 +41,8 @@ class Progress:
     async def __aenter__(self) -> Self:
         engine, counts = self._engine, self._engine.store.counts()
         done = f", {counts.finished:,} finished before" if counts.finished else ""
-        if counts.unfinished:
-            tell(f"{count(counts.unfinished, 'task')} to run with {_workers(engine.settings)}{done}.")
+        if counts.open:
+            tell(f"{count(counts.open, 'task')} to run with {_workers(engine.settings)}{done}.")
         if is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb":
             from agentdash.cli.live import LiveLine
 
@@ -71,9 +72,12 @@ class Progress:
         ran = status["total"] - status["pending"] - status["running"] - self._finished_before
         speed = f" ({ran / elapsed:,.1f} tasks/s)" if ran else ""
         head = {ExitCode.STALLED: "Stalled", ExitCode.INTERRUPTED: "Interrupted"}.get(code, "Done")
+        if code is ExitCode.STALLED and status["limits"]["reached"]:
+            head = "Paused"
         parts = [f"{status[state]:,} {state}" for state in ("succeeded", "failed", "cancelled") if status[state]]
-        open_tasks = status["pending"] + status["running"]
+        open_tasks = status["pending"] + status["running"] - status["held"]
         parts += [f"{open_tasks:,} still to run"] if open_tasks else []
+        parts += [f"{status['held']:,} held"] if status["held"] else []
         tell(f"{head} after {duration(elapsed)}: {', '.join(parts)}{speed}.")
         cost = f", ${status['cost_usd']:,.4f}" if status["cost_usd"] else ""
         tell(
@@ -81,6 +85,8 @@ class Progress:
             f" {count(status['retries'], 'retry').replace('retrys', 'retries')},"
             f" {amount(status['input_tokens'])} tokens in, {amount(status['output_tokens'])} out{cost}."
         )
+        if held := self._engine.held():
+            tell(f"{held}.")
         if stall_reason:
             tell(f"Reason: {clean(stall_reason)}.")
 
@@ -91,8 +97,9 @@ class Progress:
         if status["failed"]:
             tell(f"See what failed with `agentdash tasks --state failed{where}`.")
             tell(f"`agentdash requeue --failed{where}` puts it back into the queue.")
-        if status["pending"] + status["running"]:
-            tell(f"Nothing is lost: `{resume}{where}` goes on.")
+        if status["pending"] + status["running"] > status["held"]:
+            more = _more_of(status["limits"])
+            tell(f"Nothing is lost: `{resume}{where}{more}` goes on.")
 
     async def _follow(self) -> None:
         told_at = self._clock.monotonic()
@@ -126,6 +133,11 @@ def _workers(settings: Settings) -> str:
     return count(settings.workers, "worker")
 
 
+def _more_of(limits: Mapping[str, Any]) -> str:
+    """What has to be added to go on where what the project may cost is used up."""
+    return f" --max-cost {2 * limits['max_cost_usd']:g}" if limits["reached"] == "max_cost" else ""
+
+
 def _project_flag(project: Path) -> str:
     """What has to be added to a command that is typed here to mean this project."""
     meant = os.environ.get("AGENTDASH_PROJECT") or "."
@@ -138,7 +150,7 @@ def progress_text(snapshot: Snapshot) -> str:
     parts = [f"{counts.finished:,}/{counts.total:,}"]
     if snapshot.tasks_per_s:
         parts.append(f"{snapshot.tasks_per_s:,.1f}/s")
-        parts.append(f"ETA {duration(counts.unfinished / snapshot.tasks_per_s)}")
+        parts.append(f"ETA {duration(counts.open / snapshot.tasks_per_s)}")
     parts.append(f"running {counts.running:,}")
     if counts.failed:
         parts.append(f"failed {counts.failed:,}")

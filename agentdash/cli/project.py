@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from agentdash.cli.output import tell
 from agentdash.engine.locks import TaskLock
 from agentdash.engine.store import SqliteTaskStore
+from agentdash.engine.store.sqlite import STATE_DIR
 from agentdash.errors import AgentdashError, UsageError
 from agentdash.model import LockView
 from agentdash.text import clean
+
+if TYPE_CHECKING:
+    from agentdash.engine.workspaces import Workspaces
 
 T = TypeVar("T")
 
@@ -26,6 +31,13 @@ def open_project(project: Path) -> Iterator[SqliteTaskStore]:
         yield store
     finally:
         store.close_and_wait()
+
+
+def open_workspaces(project: Path) -> Workspaces:
+    """The worktrees of a project's tasks; nothing is made."""
+    from agentdash.engine.workspaces import Workspaces
+
+    return Workspaces(project, Path(os.path.realpath(project), STATE_DIR))
 
 
 def lock_views(project: Path, now: float) -> list[LockView]:

@@ -25,14 +25,24 @@ _PROCESSOR_HELP = "What runs a task (default messages): an agent by name, such a
 @click.option("--model", metavar="M", help="For tasks that name none.")
 @click.option("--max-tokens", type=int, metavar="N", help="For tasks that state none (default 4096).")
 @click.option("--system", metavar="TEXT|@FILE", help="System prompt of tasks that have none.")
-@click.option("--processor", metavar="messages|command|PRESET|MODULE:FUNCTION", help=_PROCESSOR_HELP)
+@click.option("--processor", metavar="messages|agent|command|PRESET|MODULE:FUNCTION", help=_PROCESSOR_HELP)
 @click.option("--command", metavar="'PROGRAM {prompt}'", help="Run each task as this command (--processor command).")
+@click.option("--args", "command_args", metavar="'ARGUMENTS'", help="Further arguments for an agent by name.")
 @click.option("--shell", is_flag=True, help="The command is one for /bin/sh; placeholders are quoted.")
+@click.option("--tools", multiple=True, metavar="MODULE[:NAME,NAME]",
+              help="Python functions that the model may call (--processor agent).")  # fmt: skip
+@click.option("--max-turns", type=int, metavar="N", help="Most requests of one agent's try (default 50).")
+@click.option("--worktree", is_flag=True, help="A git worktree and branch agentdash/ID for each task's command.")
+@click.option("--worktree-base", metavar="REF", help="Where the branches begin (default HEAD, as it is at first).")
 @click.option("--max-attempts", type=int, metavar="N", help="Tries for a task that fails by itself (default 3).")
 @click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="Time budget of one try (default 1800).")
 @click.option("--stall-timeout", "stall_timeout_s", type=float, metavar="SECONDS",
               help="Stop with exit code 4 after so long without progress (default 600).")  # fmt: skip
 @click.option("--limit", type=int, metavar="N", help="Run at most N tasks in this session.")
+@click.option("--max-cost", type=float, metavar="USD", help="Begin no more tasks when the project has cost so much.")
+@click.option("--max-task-cost", type=float, metavar="USD", help="A task has failed when its tries have cost so much.")
+@click.option("--max-duration", metavar="2h30m", help="Begin no more tasks when this session has run for so long.")
+@click.option("--stop-after", metavar="07:30", help="Begin no more tasks after this time (also with date and zone).")
 @click.option("--headless", is_flag=True, help=_HEADLESS_HELP)
 @json_option
 @config_option
@@ -49,6 +59,7 @@ def run(
     no_stream: bool,
     skip_bad: bool,
     shell: bool,
+    worktree: bool,
     allow_network_filesystem: bool,
     **flags: Any,
 ) -> int:
@@ -59,8 +70,14 @@ def run(
     flags["stream"] = False if no_stream else None
     flags["allow_network_filesystem"] = True if allow_network_filesystem else None
     flags["shell"] = True if shell else None
+    flags["worktree"] = True if worktree else None
     if flags["command"] is not None and flags["processor"] is None:
         flags["processor"] = "command"
+    flags["tools"] = flags["tools"] or None
+    if flags["tools"] and flags["processor"] is None:
+        flags["processor"] = "agent"
+    if flags["tools"] and flags["processor"] != "agent":
+        raise UsageError(f"Tools are for --processor agent, not for {flags['processor']}.")
     flags["system"] = _system(flags["system"])
     settings = load_settings(flags, config=config)
     _check(settings, sources)

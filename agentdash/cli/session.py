@@ -1,7 +1,8 @@
 """One run from the command line: signals, adding, progress, the end and its exit code.
 
-The exit code tells how the project stands: 3 if any of its tasks has failed, also in an earlier session. Cancelled
-tasks are what somebody wanted and count as fine. With `--limit` the same holds for what has finished so far.
+The exit code tells how the project stands: 3 if any of its tasks has failed, also in an earlier session, or waits for
+one that failed or was cancelled. Cancelled tasks are what somebody wanted and count as fine. With `--limit` the same
+holds for what has finished so far.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ async def run_session(
             for note in engine.notes:
                 tell(f"Warning: {clean(note)}")
             await _add(engine, sources, skip_bad=skip_bad)
+            await engine.check_tasks()
             progress = Progress(engine)
             if dashboard is None:
                 collect_garbage_again()
@@ -70,7 +72,7 @@ async def run_session(
                 end = await _show(dashboard, signals)
             status = engine.status()
             code = _exit_code(end, status, interrupted=_was_interrupted(dashboard, signals))
-            reason = engine.stall_reason
+            reason = engine.stall_reason or engine.limit_reached
             if dashboard is not None and dashboard.stall_reason is not None:
                 code, reason = ExitCode.STALLED, dashboard.stall_reason
             progress.summary(status, code, reason)
@@ -127,11 +129,11 @@ def no_tasks_error() -> UsageError:
 
 
 def _exit_code(end: End, status: dict[str, Any], *, interrupted: bool) -> ExitCode:
-    if end is End.STALLED:
+    if end in (End.STALLED, End.LIMITED):
         return ExitCode.STALLED
     if end is End.DRAINED and interrupted:
         return ExitCode.INTERRUPTED
-    return ExitCode.FAILED_TASKS if status["failed"] else ExitCode.OK
+    return ExitCode.FAILED_TASKS if status["failed"] or status["held"] else ExitCode.OK
 
 
 def collect_garbage_again() -> None:

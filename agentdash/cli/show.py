@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,13 @@ from agentdash.cli.output import local_time, say, say_json
 from agentdash.cli.project import check_ids, open_project
 from agentdash.cli.tasks import task_dict
 from agentdash.clock import isoformat
-from agentdash.model import Attempt
+from agentdash.engine.command.attempts import log_path
+from agentdash.figures import work
+from agentdash.model import Attempt, LinkedTask
 from agentdash.text import clean, clean_lines
+
+_LINKED = 100
+"""So many of the tasks that it waits for, and that wait for it, are listed."""
 
 
 @click.command(short_help="Show one task with its attempts and answer.")
@@ -30,18 +35,22 @@ def show(task_id: str, project: Path, as_json: bool) -> None:
         attempts = store.attempts(task_id)
         body = json.loads(store.payload(task_id) or "{}")
         result = json.loads(store.result(task_id) or "null")
+        after, needed_by = store.linked(task_id, _LINKED)
     if record is None:
         return
     if as_json:
         history = [_attempt_dict(attempt) for attempt in attempts]
-        say_json(task_dict(record) | {"task": body, "history": history, "result": result})
+        links = {"waits_on": _link_dicts(after), "needed_by": _link_dicts(needed_by)}
+        say_json(task_dict(record) | links | {"task": body, "history": history, "result": result})
         return
     _fields(task_dict(record))
+    _links("waits for", after)
+    _links("needed by", needed_by)
     _task(body)
     if attempts:
         _heading("attempts")
     for attempt in attempts:
-        _attempt(attempt)
+        _attempt(attempt, log_path(store.path.parent / "attempts", task_id, attempt.fence))
     if result:
         _result(result)
 
@@ -52,8 +61,24 @@ def _fields(task: Mapping[str, Any]) -> None:
     tried += f", service failures {task['service_failures']}" if task["service_failures"] else ""
     tried += f", crashes {task['crashes']}" if task["crashes"] else ""
     say(f"  {tried}, priority {task['priority']}" if task["priority"] else f"  {tried}")
+    if task["held_by"] is not None:
+        say(f"  held by {clean(task['held_by'])}")
     if task["error"]:
         say(f"  error {clean(str(task['error']['type']))}: {clean(str(task['error']['message']))}")
+
+
+def _links(head: str, links: Sequence[LinkedTask]) -> None:
+    """The tasks that this one waits for, or that wait for it, with their states."""
+    if links:
+        _heading(head)
+    for link in links:
+        say(f"  {clean(link.id)}: {link.state}{', held' if link.held else ''}")
+    if len(links) == _LINKED:
+        say("  …")
+
+
+def _link_dicts(links: Sequence[LinkedTask]) -> list[dict[str, Any]]:
+    return [{"id": link.id, "state": link.state.value, "held": link.held} for link in links]
 
 
 def _task(body: Mapping[str, Any]) -> None:
@@ -72,7 +97,7 @@ def _task(body: Mapping[str, Any]) -> None:
         _block(prompt)
 
 
-def _attempt(attempt: Attempt) -> None:
+def _attempt(attempt: Attempt, log: Path) -> None:
     took = max(0.0, attempt.finished_at - attempt.started_at)
     who = " ".join(part for part in (attempt.worker, attempt.credential) if part)
     say(clean(f"  {attempt.fence}. {local_time(attempt.started_at)}  {took:.2f} s  {who}  {attempt.outcome}"))
@@ -80,6 +105,8 @@ def _attempt(attempt: Attempt) -> None:
         say(clean(f"     {attempt.error_type}: {attempt.error_message}"))
     if attempt.request_id:
         say(clean(f"     request {attempt.request_id}"))
+    if log.exists():
+        say(clean(f"     output {log}"))
 
 
 def _result(result: Mapping[str, Any]) -> None:
@@ -90,6 +117,11 @@ def _result(result: Mapping[str, Any]) -> None:
         _heading("usage")
         shown = ", ".join(f"{clean(name)} {number:,}" for name, number in usage.items() if number)
         say(f"  {shown}" + (f", cost ${cost:.6f}" if cost is not None else ""))
+    value = details.get("value")
+    worktree = value.get("worktree") if isinstance(value, Mapping) else None
+    if isinstance(worktree, Mapping):
+        _heading("worktree")
+        say(f"  {clean(work(worktree))}")
     if details.get("output"):
         _heading("output")
         _block(str(details["output"]))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from agentdash.cli.options import json_option, project_option
-from agentdash.cli.output import amount, duration, say, say_json, table
+from agentdash.cli.output import amount, dollars, duration, local_time, say, say_json, table
 from agentdash.cli.project import lock_views, open_project
 from agentdash.engine.status import live_processes, project_status
 from agentdash.text import clean
@@ -39,7 +40,7 @@ def summary_lines(report: dict[str, Any]) -> list[str]:
     """The figures of a status object as people read them: counts, then what they cost."""
     counts = "  ".join(
         f"{name} {report[name]:,}"
-        for name in ("total", "succeeded", "failed", "cancelled", "running", "pending")
+        for name in ("total", "succeeded", "failed", "cancelled", "running", "pending", "held")
         if report[name] or name in ("total", "succeeded", "failed")
     )
     used = (
@@ -47,7 +48,27 @@ def summary_lines(report: dict[str, Any]) -> list[str]:
         f"  tokens {amount(report['input_tokens'])} in, {amount(report['output_tokens'])} out"
     )
     cost = f"  cost ${report['cost_usd']:,.2f}" if report["cost_usd"] else ""
-    return [f"  {counts}", f"  {used}{cost}", f"  time worked {duration(report['elapsed_s'])}{_speed(report)}"]
+    lines = [f"  {counts}", f"  {used}{cost}", f"  time worked {duration(report['elapsed_s'])}{_speed(report)}"]
+    limits = report["limits"]
+    if limits["reason"]:
+        lines.append(f"  {clean(limits['reason'])}")
+    elif left := _left(limits):
+        lines.append(f"  limits: {', '.join(left)}")
+    return lines
+
+
+def _left(limits: dict[str, Any]) -> list[str]:
+    """What is left of each limit."""
+    left = []
+    if limits["max_cost_usd"] is not None:
+        left.append(f"{dollars(limits['cost_left_usd'])} left of {dollars(limits['max_cost_usd'])}")
+    if limits["max_task_cost_usd"] is not None:
+        left.append(f"{dollars(limits['max_task_cost_usd'])} a task")
+    if limits["max_duration_s"] is not None:
+        left.append(f"{duration(limits['duration_left_s'])} left of {duration(limits['max_duration_s'])}")
+    if limits["stop_after"] is not None:
+        left.append(f"stops after {local_time(datetime.fromisoformat(limits['stop_after']).timestamp())}")
+    return left
 
 
 def _speed(report: dict[str, Any]) -> str:
@@ -57,7 +78,7 @@ def _speed(report: dict[str, Any]) -> str:
 
 def _activity(report: dict[str, Any], processes: int) -> str:
     if not processes:
-        return "not running" if report["pending"] or report["running"] else "finished"
+        return "not running" if report["pending"] + report["running"] > report["held"] else "finished"
     paused = ", paused" if report["paused"] else ""
     return f"running in {processes} processes{paused}" if processes > 1 else f"running{paused}"
 

@@ -59,6 +59,9 @@ def task_dict(record: TaskRecord) -> dict[str, Any]:
         "claimed_at": _iso(record.claimed_at),
         "finished_at": _iso(record.finished_at),
         "available_at": _iso(record.available_at),
+        "after": list(record.after),
+        "waits_for": record.waits_for,
+        "held_by": record.held_by,
         "error": {"type": record.error_type, "message": record.error_message} if record.error_type else None,
     }
 
@@ -69,10 +72,20 @@ def _iso(timestamp: float | None) -> str | None:
 
 def _line(record: TaskRecord, id_cells: int | None = None) -> str:
     tries = record.attempts + record.service_failures + record.crashes
-    error = f"{record.error_type}: {record.error_message}" if record.error_type else ""
+    error = f"{record.error_type}: {record.error_message}" if record.error_type else _waits(record)
     task_id = clean(record.id) if id_cells is None else shorten(clean(record.id), id_cells)
     when = local_time(record.finished_at, "%m-%d %H:%M")
     return _columns(task_id, record.state, str(tries), clean(record.worker or "–"), when, clean(error))
+
+
+def _waits(record: TaskRecord) -> str:
+    """Why a pending task does not begin, if it is for other tasks."""
+    if record.held_by is not None:
+        return f"held by {record.held_by}"
+    if not record.waits_for or record.state is not TaskState.PENDING:
+        return ""
+    only = record.after[0] if len(record.after) == 1 else f"{record.waits_for:,} tasks"
+    return f"waits for {only}"
 
 
 def _columns(task_id: str, state: str, tries: str, worker: str, finished: str, error: str) -> str:

@@ -99,15 +99,25 @@ class Engine(RunParts):
             self.events.emit("cancelled", f"{_tasks(sum(done))} cancelled")
         return done
 
+    async def prioritize(self, ids: Sequence[str], *, to: int | None = None, by: int = 0) -> int:
+        """Give pending tasks another priority: `to` this one, or `by` so much more. Returns how many were pending."""
+        with self._last.doing():
+            number = await self.store.prioritize(ids, to=to, by=by)
+            if number:
+                self._last.remember(f"{_tasks(number)} given another priority")
+        self.manager.reorder()
+        return number
+
     async def undo(self) -> tuple[int, int]:
-        """Take the last requeue or cancellation back: (tasks put back as they were, tasks that had gone on)."""
+        """Take the last such change back: (tasks put back as they were, tasks that had gone on)."""
         done = await self._last.undo()
         self._look_again()
         return done
 
     # -- the run -----------------------------------------------------------------------------------------------------
     async def run(self, *, stop_when_stalled: bool = True) -> End:
-        """Run until nothing is pending or running anywhere, or until drained or (if wanted) stalled.
+        """Run until nothing is pending or running anywhere but what waits for tasks that failed, or until drained, or
+        (if wanted) until it stalls or one of its limits is reached.
 
         On return every settlement is durable and the results file is complete. Raises what stops all work.
         """
@@ -135,7 +145,7 @@ class Engine(RunParts):
         self._has_begun = False
         try:
             opening = [self.housekeeping.start(stop_when_stalled=stop_when_stalled)]
-            if self.store.counts().unfinished:
+            if self.store.counts().open:
                 opening.append(self._load_sdk())  # its import is most of a start: beside the rest of it
             await asyncio.gather(*opening)
             # A drain may have come while the SDK was loaded, or a fault of the housekeeping, which `stop` raises.
@@ -148,9 +158,15 @@ class Engine(RunParts):
                 await self.housekeeping.stop()
             finally:
                 self._view.is_closing = False
-        end = End.FINISHED if self.store.counts().unfinished == 0 else End.DRAINED
-        self._view.ended = End.STALLED if self.housekeeping.stalled else end
+        self._view.ended = self._end()
         return self._view.ended
+
+    def _end(self) -> End:
+        if self.housekeeping.stalled:
+            return End.STALLED
+        if self.store.counts().open == 0:
+            return End.FINISHED
+        return End.LIMITED if self.limit_reached and not self.is_stopping else End.DRAINED
 
     async def _run_pool(self) -> None:
         if self.worker_finder is None:
@@ -172,7 +188,7 @@ class Engine(RunParts):
     async def _wait_for_tasks(self) -> None:
         """Wait until there is something to run, or until the run is to end. What changes meanwhile is written down."""
         version = None
-        while not self.is_stopping and (self.manager.limit_is_reached or not self.store.counts().unfinished):
+        while not self.is_stopping and (self.manager.limit_is_reached or not self.store.counts().open):
             self._woken.clear()
             if (found := self.store.version()) != version:
                 version = found
@@ -192,18 +208,26 @@ class Engine(RunParts):
         """Why the run stalled, if it did."""
         return self.housekeeping.stalled
 
+    @property
+    def limit_reached(self) -> str:
+        """Which limit of this session is reached, in words; empty if none is."""
+        return self.allowance.reached
+
     # -- steering ----------------------------------------------------------------------------------------------------
     def pause(self) -> None:
         """Take no new tasks; what runs goes on."""
+        self.allowance.stand()
         self.pool.pause()
 
     def resume(self) -> None:
-        """Take tasks again."""
+        """Take tasks again; a limit that is reached is lifted for this session."""
+        self.allowance.stand()
+        self.allowance.lift()
         self.pool.resume()
 
     def interrupt(self) -> int:
         """Pause, and give the running tasks back to pending; returns how many were asked to stop."""
-        self.pool.pause()
+        self.pause()
         number = self.manager.interrupt()
         self.events.emit("interrupted", f"paused, {_tasks(number)} given back")
         return number
@@ -274,6 +298,10 @@ class Engine(RunParts):
         """Why workers wait, in a few words; empty if they do not."""
         return self._view.waiting(self.store.counts())[0]
 
+    def held(self) -> str:
+        """How many tasks are held, and by which that failed or were cancelled, in words; empty if none is."""
+        return self._view.held(self.store.counts())
+
     def status(self) -> dict[str, Any]:
         """The object of `status --json`, of this process."""
         snapshot, now = self.snapshot(), self.clock.now()
@@ -283,10 +311,11 @@ class Engine(RunParts):
             snapshot.totals,
             paused=snapshot.paused,
             tasks_per_s=snapshot.tasks_per_s,
-            eta_s=eta if snapshot.counts.unfinished else 0.0,
+            eta_s=eta if snapshot.counts.open else 0.0,
             workers=[worker_dict(worker, self.clock.monotonic()) for worker in snapshot.workers],
             credentials=[credential_dict(credential, now) for credential in snapshot.credentials],
             locks=snapshot.locks,
+            limits=self.allowance.report(),
             now=now,
         )
 

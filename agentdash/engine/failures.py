@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from agentdash.model import Failure, FailureClass
+from agentdash.model import Failure, FailureClass, Usage
 from agentdash.secret import redact
 
 _T, _L, _Q, _C = FailureClass.TASK, FailureClass.LIMITED, FailureClass.QUOTA, FailureClass.CREDENTIAL
@@ -101,7 +101,7 @@ class ServiceTroubleError(Exception):
 
 
 class StatedFailureError(Exception):
-    """A failure of which the processor itself knows who pays: a program said so. Times as in `Failure`."""
+    """A failure of which the processor itself knows who pays: a program said so. Times and costs as in `Failure`."""
 
     def __init__(
         self,
@@ -113,6 +113,8 @@ class StatedFailureError(Exception):
         status_code: int | None = None,
         retry_after: float | None = None,
         until: float | None = None,
+        usage: Usage | None = None,
+        cost_usd: float | None = None,
     ) -> None:
         super().__init__(message)
         self.failure = Failure(
@@ -123,6 +125,8 @@ class StatedFailureError(Exception):
             status_code=status_code,
             retry_after=retry_after,
             until=until,
+            usage=usage,
+            cost_usd=cost_usd,
         )
 
     @classmethod
@@ -195,7 +199,7 @@ def describe(error: BaseException, now: float) -> ErrorFacts:
             status_code=status if status >= 400 else None,
             api_type=_text(_attribute(error, "type")),
             error_code=_text(_attribute(error, "error_code")),
-            trouble=None if status >= 400 else "garbled" if name in _GARBLED else "error event",
+            trouble=_trouble_of(status, error),
             retry_after=retry_after_seconds(headers, now) if callable(_attribute(headers, "get")) else None,
             request_id=request_id,
         )
@@ -251,6 +255,19 @@ def clean_message(message: str) -> str:
 def clean_name(name: str | None) -> str | None:
     """The same for a name or an id from outside; None for none."""
     return clean_message(name[: 2 * _MAX_TYPE])[:_MAX_TYPE] or None if name else None
+
+
+def _trouble_of(status: int, error: BaseException) -> str | None:
+    """What is wrong with an answer that has a status, beside that: an error event, or one that says too little.
+
+    A 400 may be the task's fault or a used-up quota, which its words tell: where those were cut off, nobody knows.
+    """
+    if status == 400:
+        body = _attribute(error, "body")  # the text, where it was no JSON
+        return "cut" if isinstance(body, str) and body.lstrip().startswith("{") else None
+    if status > 400:
+        return None
+    return "garbled" if type(error).__name__ in _GARBLED else "error event"
 
 
 def _says_quota(facts: ErrorFacts) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from agentdash.clock import Clock
 from agentdash.engine.backoff import AdaptiveBackoff
@@ -50,11 +51,26 @@ class WorkerRunner:
         """As the runner does it."""
         self.worker.has_worked = True
         self.gate.has_passed(self.worker)
-        return await self.runner.attempt(claim)
+        settlement = await self.runner.attempt(claim)
+        if self.gate.admission is not None:
+            self.gate.admission.learn(claim, settlement)
+        return settlement
+
+
+class Admission(Protocol):
+    """Says whether further tasks may begin, where what they use up is limited."""
+
+    def may_begin(self) -> bool:
+        """Whether one more task may begin now."""
+        ...
+
+    def learn(self, claim: Claim, settlement: Settlement) -> None:
+        """An attempt has ended."""
+        ...
 
 
 class Gate:
-    """The gate of one pool. `is_draining` sends workers home, `is_paused` holds them.
+    """The gate of one pool. `is_draining` sends workers home, `is_paused` holds them, and so does `admission`.
 
     A worker that waits looks again when its `wake` is set.
     """
@@ -62,6 +78,7 @@ class Gate:
     def __init__(self, clock: Clock) -> None:
         self.is_paused = False
         self.is_draining = False
+        self.admission: Admission | None = None
         self.runner: TaskRunner | None = None
         self._clock = clock
         self._passing: set[str] = set()
@@ -97,6 +114,9 @@ class Gate:
                 return False
             if self.is_paused:
                 await self._hold(worker, "paused", None)
+                continue
+            if self.admission is not None and not self.admission.may_begin():
+                await self._hold(worker, "waiting", self._clock.monotonic() + _LOOK_AGAIN_S, shown=False)
                 continue
             probing = not worker.health.is_healthy()
             if probing and not await self._recover(worker, self.runner):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agentdash.clock import SYSTEM_CLOCK, Clock
+from agentdash.engine.allowance import Allowance
 from agentdash.engine.events import EventLog
 from agentdash.engine.limits import LimitPool
 from agentdash.engine.locks import TaskLock
@@ -17,6 +18,7 @@ from agentdash.engine.manager import TaskStateManager
 from agentdash.engine.pool import ParallelSessionManager
 from agentdash.engine.rates import RateMeter
 from agentdash.engine.reaper import Reaper
+from agentdash.engine.resources import resource_of
 from agentdash.engine.rotation import APIRotationState
 from agentdash.engine.runner import TaskRunner
 from agentdash.engine.status import live_processes
@@ -50,6 +52,7 @@ class Housekeeping:
         pool: ParallelSessionManager,
         runner: TaskRunner,
         events: EventLog,
+        allowance: Allowance,
         report: Callable[[], Mapping[str, Any]],
         rate: RateMeter,
         stall_timeout_s: float,
@@ -66,6 +69,7 @@ class Housekeeping:
         self._pool = pool
         self._runner = runner
         self._events = events
+        self._allowance = allowance
         self._report = report
         self._rate = rate
         self._stall_timeout_s = stall_timeout_s
@@ -90,6 +94,7 @@ class Housekeeping:
         """Join the project: take over what the store knows, bring lost tasks back, then tick until stopped."""
         self._stop_when_stalled = stop_when_stalled
         self.stalled, self.is_stalling, self._finished = None, False, -1
+        self._allowance.begin(drains=stop_when_stalled)
         self._ticked_at = self._moved_at = self._watched_at = self._clock.monotonic()
         self._clock_ahead = self._clock.now() - self._clock.monotonic()
         learned = (LimitPool.learned_at(record.learned) for record in self._store.credentials())
@@ -115,13 +120,14 @@ class Housekeeping:
         finished = counts.finished
         if self._rotation is not None:
             is_paced = self._runner.paced_until() is not None
-            self._rate.pace(self._rotation.seconds_for(counts.pending), is_paced=is_paced)
+            self._rate.pace(self._rotation.seconds_for(counts.pending - counts.held), is_paced=is_paced)
         now, wall = self._clock.monotonic(), self._clock.now()
         self._rate.update(now, finished, wall=wall, held=not self._manager.running and self._is_held())
         return finished
 
     async def stop(self) -> None:
         """Leave the project in order: credentials saved, results file complete. Raises what a duty raised."""
+        self._allowance.end()
         if self._task is not None:
             self._task.cancel()
             outcome = (await asyncio.gather(self._task, return_exceptions=True))[0]
@@ -153,6 +159,7 @@ class Housekeeping:
     async def _tick(self) -> None:
         for task_id in self._lock.heartbeat_all():
             self._compromised(task_id)
+        self._allowance.look()
         ahead = self._clock.now() - self._clock.monotonic()
         back, self._clock_ahead = self._clock_ahead - ahead, ahead
         if back > _CLOCK_BACK_S:
@@ -182,10 +189,13 @@ class Housekeeping:
         self._manager.notify()
 
     def _compromised(self, task_id: str) -> None:
-        """A lock that was taken from under us: its task is stopped and not settled."""
+        """A lock that was taken from under us: the task that held it is stopped and not settled."""
         for seq, running in list(self._manager.running.items()):
-            if running.claim.task.id == task_id:
-                self._events.emit("compromised", f"the lock of {task_id} was removed from outside; it is stopped")
+            task = running.claim.task
+            if task_id == task.id or resource_of(task_id) in task.locks:
+                self._events.emit(
+                    "compromised", f"the lock of {task_id} was removed from outside; {task.id} is stopped"
+                )
                 self._manager.request_stop(seq, "compromised")
 
     def _absorb(self, *, first: bool) -> None:
@@ -290,8 +300,13 @@ class Housekeeping:
         )
         if hopeless and not self._manager.running:
             self._stall("no usable key: " + "; ".join(self._key_troubles()))
-        elif now - self._moved_at >= self._stall_timeout_s:
+        elif now - self._moved_at >= self._stall_timeout_s and not self._others_are_at_work(wall - patience):
             self._stall(f"no progress for {self._stall_timeout_s:g} s: {self._why()}")
+
+    def _others_are_at_work(self, since: float) -> bool:
+        """Whether another process that lives has had a task for so long: an agent's session may take an hour."""
+        live = {process.owner for process in live_processes(self._store, self._clock.now())}
+        return any(row.owner in live and row.claimed_at <= since for row in self._store.running())
 
     def _stall(self, reason: str) -> None:
         self.is_stalling = True

@@ -55,7 +55,7 @@ class LastAction:
         # Those that are just being stopped: how they end is decided when they do.
         self._manager.withdraw_cancel(self._cancelled)
         restored, gone_on = await self._manager.store.undo()
-        self._manager.notify()
+        self._manager.reorder()
         rest = f", {gone_on:,} had gone on" if gone_on else ""
         self._events.emit("undone", f"undone ({view.text}): {restored:,} put back{rest}")
         return restored, gone_on

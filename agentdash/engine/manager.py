@@ -11,30 +11,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentdash.clock import SYSTEM_CLOCK, Clock
-from agentdash.engine.policy import cancelled, interrupted, settled_by_hand
+from agentdash.engine.passedover import PassedOver
+from agentdash.engine.policy import NOTHING_SPENT, cancelled, interrupted, settled_by_hand
+from agentdash.engine.resources import resource_of
 from agentdash.engine.sessionlimit import SessionLimit
 from agentdash.engine.store import Claim, MemoryTaskStore, Ready, Settlement, SqliteTaskStore, claimed
+from agentdash.engine.waiters import Waiters
 from agentdash.engine.waiting import until_done
 from agentdash.errors import TransitionError
-from agentdash.model import FINISHED_STATES, Task, TaskState
+from agentdash.model import FINISHED_STATES, Spent, Task, TaskState
 
 _WINDOW = 256
 _WINDOW_AGE_S = 1.0
 _POLL_S = 0.25
-_SKIP_S = 0.25
-_MAX_SKIP_S = 5.0
 
 LocalStore = SqliteTaskStore | MemoryTaskStore
-
-
-@dataclass(slots=True)
-class _Skip:
-    until: float
-    times: int = 1
-
-    def lasts(self, now: float) -> bool:
-        """Whether the task is passed over still. No wait is that long after which the clock must have been put back."""
-        return now < self.until <= now + _MAX_SKIP_S
 
 
 @dataclass(slots=True)
@@ -50,7 +41,9 @@ class TaskStateManager:
     """The queue as workers see it: the next pending task by priority, then age; claims and settlements go through it.
 
     `store` is a store, a project folder, or None for one in memory. Tasks that are locked elsewhere are passed over for
-    a while that grows, so nobody spins on them. `limit`: how many tasks to begin at all, 0 for no limit.
+    a while that grows, so nobody spins on them, and so are all that need a resource which a running task holds. A task
+    that waits for others is not handed out before they have succeeded. `limit`: how many tasks to begin at all, 0 for
+    no limit.
     """
 
     def __init__(
@@ -79,9 +72,8 @@ class TaskStateManager:
         self._look_again_at = float("-inf")
         self._handed: set[int] = set()
         self._by_hand: dict[int, Claim] = {}
-        self._skipped: dict[int, _Skip] = {}
-        self._waiters: dict[asyncio.Future[bool], None] = {}
-        """Workers without a task, told whether there may be work (True) or just fewer tasks left (False)."""
+        self._passed = PassedOver()
+        self._waiters = Waiters()
         self._interrupts = 0
 
     # -- the public pattern ------------------------------------------------------------------------------------------
@@ -94,9 +86,12 @@ class TaskStateManager:
             if not self._window:
                 return None
             ready = self._window.popleft()
+            if self._passed.needs_busy(ready, now):
+                continue
             task = self.store.load(ready.seq)
             if task is not None and task.state is TaskState.PENDING and task.fence == ready.fence:
                 self._handed.add(task.seq)
+                self._passed.take(task)
                 return task
 
     def get_task(self, task_id: str) -> Task | None:
@@ -131,6 +126,7 @@ class TaskStateManager:
             if task.state in FINISHED_STATES:
                 raise TransitionError(f"task {task_id!r} is {task.state}: requeue it first")
             if not self.store.claim_and_wait(task, self.owner, "worker-0", now):
+                self._passed.free(task.seq)
                 return False
             self._by_hand[task.seq] = claimed(task, self.owner, "worker-0", now)
             self._begin(task.seq)
@@ -148,6 +144,7 @@ class TaskStateManager:
         settled = self.store.settle_and_wait(
             claim, settled_by_hand(claim.task, now, error_message, attempts, back=gives_back)
         )
+        self._passed.free(task.seq)
         self._after_change()
         return settled
 
@@ -200,18 +197,25 @@ class TaskStateManager:
         """Let go of a task whose lock was lost: it is not ours to settle any more."""
         self._let_go(claim)
 
-    def skip(self, task: Task) -> None:
-        """The task is locked by somebody: pass over it for a while that grows."""
+    def skip(self, task: Task, busy: str | None = None) -> None:
+        """The task is locked by somebody: pass over it for a while that grows. If `busy` is the lock of a resource,
+        pass over all that need it, for a moment."""
         self._handed.discard(task.seq)
-        now = self._clock.now()
-        old = self._skipped.get(task.seq)
-        times = old.times + 1 if old else 1
-        self._skipped[task.seq] = _Skip(now + min(_SKIP_S * 2 ** min(times - 1, 10), _MAX_SKIP_S), times)
+        self._passed.free(task.seq)
+        resource = resource_of(busy) if busy not in (None, task.id) else None
+        self._passed.skip(task, resource, self._clock.now())
 
     def hand_back(self, task: Task) -> None:
         """A task that was taken from the window and not tried after all."""
         self._handed.discard(task.seq)
+        self._passed.free(task.seq)
         self._after_change()
+
+    def released(self, task: Task) -> None:
+        """The locks of a task that was handed out are free again: another that needs one of them may begin."""
+        if self._passed.free(task.seq):
+            self._filled_at = self._look_again_at = float("-inf")
+            self._waiters.wake_one(is_work=True)
 
     def request_stop(self, seq: int, reason: str) -> bool:
         """Ask the worker of a running task to stop it; returns whether this process runs it."""
@@ -236,24 +240,37 @@ class TaskStateManager:
             if running.stop == "cancel" and running.claim.task.id in ids:
                 running.stop = "interrupted"
 
-    def settlement_for_stop(self, claim: Claim, reason: str | None) -> Settlement:
-        """How a task ends that was stopped."""
+    def settlement_for_stop(self, claim: Claim, reason: str | None, spent: Spent = NOTHING_SPENT) -> Settlement:
+        """How a task ends that was stopped after its attempt had used up so much."""
         now = self._clock.now()
-        return cancelled(claim, now) if reason == "cancel" else interrupted(claim, now, reason or "interrupted")
+        if reason == "cancel":
+            return cancelled(claim, now, spent)
+        return interrupted(claim, now, reason or "interrupted", spent)
 
     async def wait_for_work(self) -> bool:
-        """Wait until there may be something to do; False when nothing is pending or running anywhere (or all that the
-        limit allows has ended)."""
-        while self.store.counts().unfinished and not self._limit.is_done():
-            if await self._wait_for_change(self._longest_wait()):
+        """Wait until there may be something to do; False when nothing is pending or running anywhere but what waits for
+        tasks that failed (or all that the limit allows has ended)."""
+        while self.store.counts().open and not self._limit.is_done():
+            told = await self._waiters.wait(self._longest_wait())
+            if told is None:
+                self._look_again_at = float("-inf")
+            if told is not False:
                 return True
-        self._wake_all(is_work=False)  # only one is told of a task that has ended
+        self._waiters.wake_all(is_work=False)  # only one is told of a task that has ended
         return False
 
     def locked_elsewhere(self) -> int:
         """How many tasks are passed over for now because somebody else holds their lock."""
-        now = self._clock.now()
-        return sum(skip.lasts(now) for skip in self._skipped.values())
+        return self._passed.tasks(self._clock.now())
+
+    def busy_resources(self) -> list[str]:
+        """The resources that running tasks hold, of this process and, as far as was tried, of others."""
+        return sorted(self._passed.busy(self._clock.now()))
+
+    @property
+    def handed(self) -> int:
+        """How many tasks this process has begun, or is about to begin, and not ended."""
+        return len(self._handed)
 
     @property
     def limit_is_reached(self) -> bool:
@@ -264,11 +281,16 @@ class TaskStateManager:
         """Something changed from outside (requeue, new tasks): look again."""
         self._after_change()
 
+    def reorder(self) -> None:
+        """Priorities have changed: what was read ahead is in the old order."""
+        self._window.clear()
+        self._after_change()
+
     # -- inside ------------------------------------------------------------------------------------------------------
     def _longest_wait(self) -> float | None:
         """Seconds until there may be work without anybody telling; None: never."""
         # What the last look at the store has seen already is no reason to look again.
-        times = [skip.until for skip in self._skipped.values() if skip.until > self._filled_at]
+        times = self._passed.ends(self._filled_at)
         if (available := self.store.next_available_at(self._filled_at)) is not None:
             times.append(available)
         poll = _POLL_S if self.store.shared else None
@@ -277,30 +299,11 @@ class TaskStateManager:
         until = max(0.0, min(times) - self._clock.now())
         return until if poll is None else min(until, poll)
 
-    async def _wait_for_change(self, timeout: float | None) -> bool:
-        """Wait to be told; returns whether there may be work."""
-        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiters[waiter] = None
-        try:
-            async with asyncio.timeout(timeout):
-                return await waiter
-        except TimeoutError:
-            self._look_again_at = float("-inf")
-            return True
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                self._wake_one()  # what this one was told is for somebody who stays
-            raise
-        finally:
-            self._waiters.pop(waiter, None)
-
     def _fill(self, now: float) -> None:
         if now < self._look_again_at and not self._window:
             return
-        for seq in [seq for seq, skip in self._skipped.items() if skip.until + _MAX_SKIP_S <= now]:
-            del self._skipped[seq]  # not met again since: it has ended elsewhere
-        barred = self._handed | {seq for seq, skip in self._skipped.items() if skip.lasts(now)}
-        found = self.store.ready(_WINDOW + len(barred), now)
+        barred = self._handed | self._passed.seqs(now)
+        found = self.store.ready(_WINDOW + len(barred), now, self._passed.busy(now))
         free = [ready for ready in found if ready.seq not in barred]
         self._window = deque(self._limit.admit(free, self._handed))
         self._filled_at, self.found_nothing = now, not self._window
@@ -309,7 +312,7 @@ class TaskStateManager:
 
     def _begin(self, seq: int) -> None:
         """A task that was handed out is claimed: what locks are met from now on is another story."""
-        self._skipped.pop(seq, None)
+        self._passed.met(seq)
         self._limit.begin(seq)
 
     def _let_go(self, claim: Claim) -> None:
@@ -325,25 +328,15 @@ class TaskStateManager:
         self.progress += 1
         if settlement.state is TaskState.PENDING:
             self._after_change()
+            return
+        self._limit.finish(claim.task.seq)
+        is_idle = self._waiters or self._look_again_at > self._clock.now()
+        if is_idle and self.store.has_dependents(claim.task.seq):
+            self._after_change()  # what waited for it may begin
         else:
-            self._limit.finish(claim.task.seq)
-            self._wake_one()
+            self._waiters.wake_one()
 
     def _after_change(self) -> None:
         """There may be work: everybody looks."""
         self._look_again_at = float("-inf")
-        self._wake_all()
-
-    def _wake_all(self, *, is_work: bool = True) -> None:
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(is_work)
-        self._waiters.clear()
-
-    def _wake_one(self) -> None:
-        """A task has ended and left no work: one of hundreds that wait looks whether it was the last."""
-        while self._waiters:
-            waiter, _ = self._waiters.popitem()
-            if not waiter.done():
-                waiter.set_result(False)
-                return
+        self._waiters.wake_all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any, Self
 
 from agentdash.clock import SYSTEM_CLOCK, Clock
 from agentdash.config import Settings
+from agentdash.engine.allowance import Allowance
 from agentdash.engine.browse import TaskBrowser
 from agentdash.engine.credentials import APICredential, load_credentials, require_credentials
 from agentdash.engine.events import EventLog
@@ -24,7 +26,7 @@ from agentdash.engine.manager import TaskStateManager
 from agentdash.engine.policy import RetryPolicy
 from agentdash.engine.pool import ParallelSessionManager
 from agentdash.engine.processors import AnthropicClients, Processor
-from agentdash.engine.processors.base import ClosingProcessor
+from agentdash.engine.processors.base import BringsOwnClient, CheckingProcessor, ClosingProcessor
 from agentdash.engine.processors.choose import make_processor
 from agentdash.engine.rates import RateMeter
 from agentdash.engine.reaper import Reaper
@@ -37,10 +39,11 @@ from agentdash.engine.store.results_file import ResultsFile
 from agentdash.engine.store.sqlite import STATE_DIR
 from agentdash.engine.view import RunView
 from agentdash.engine.workerfinder import TimedTasks, WorkerFinder, first_workers
-from agentdash.model import Event
+from agentdash.model import Event, TaskState
 from agentdash.secret import know_environment
 
 _BUSY_LIMIT_S = 600.0
+_FIRST_TASKS = 100
 
 
 class RunParts:
@@ -90,11 +93,19 @@ class RunParts:
 
     async def _open(self) -> None:
         rotation = self._make_rotation()
+        if isinstance(self._processor, CheckingProcessor):
+            await self._processor.check()
         await self._open_project()
         if isinstance(self._processor, ClosingProcessor):
             self._stack.push_async_callback(self._processor.close)
         self._make_run(rotation)
         self._make_shown()
+
+    async def check_tasks(self) -> None:
+        """Before the run: raises `UsageError` where the first of the pending tasks cannot be run."""
+        if isinstance(self._processor, CheckingProcessor):
+            first = self.store.tasks((TaskState.PENDING,), limit=_FIRST_TASKS)
+            await self._processor.check_tasks([json.loads(self.store.payload(task.id) or "{}") for task in first])
 
     def _make_rotation(self) -> APIRotationState | None:
         """The credentials, where the processor needs any: checked before the folder is touched."""
@@ -136,7 +147,7 @@ class RunParts:
             self._first_workers(rotation), clock=clock, policy=self._policy, events=self.events, backoff_base_s=1.0
         )
         self._clients = None
-        if rotation is not None:
+        if rotation is not None and not isinstance(self._processor, BringsOwnClient):
             self._clients = AnthropicClients(
                 max_connections=max(64, 2 * settings.most_workers),
                 connect_timeout_s=settings.connect_timeout_s,
@@ -153,9 +164,15 @@ class RunParts:
             health=self.pool.health_states,
             events=self.events,
             lock_timeout_s=settings.timeout_s,
+            max_task_cost=settings.max_task_cost,
         )
         if rotation is not None:
             rotation.on_change = self.runner.rotation_changed
+        self.allowance = Allowance(
+            settings, store=self.store, manager=self.manager, pool=self.pool, events=self.events, clock=clock
+        )
+        self.pool.admit_by(self.allowance)
+        self.runner.on_unpriced = self.allowance.unpriced
         self.worker_finder = (
             WorkerFinder(
                 pool=self.pool,
@@ -188,6 +205,7 @@ class RunParts:
             pool=self.pool,
             runner=self.runner,
             events=self.events,
+            allowance=self.allowance,
             report=self._process_report,
             rate=self._rate,
             stall_timeout_s=settings.stall_timeout_s,
@@ -207,6 +225,7 @@ class RunParts:
             events=self.events,
             rate=self._rate,
             housekeeping=self.housekeeping,
+            allowance=self.allowance,
             stopping=self._stopping,
             last=self._last,
             clock=clock,
@@ -220,6 +239,7 @@ class RunParts:
             "host": socket.gethostname(),
             "paused": snapshot.paused,
             "waiting_for": snapshot.waiting_for,
+            "limits": self.allowance.report(),
             "tasks_per_s": round(snapshot.tasks_per_s, 3),
             "done_at": snapshot.done_at,
             "keys": [c.fingerprint for c in self.rotation.credentials] if self.rotation is not None else [],

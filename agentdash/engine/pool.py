@@ -9,15 +9,16 @@ from typing import Any
 from agentdash.clock import SYSTEM_CLOCK, Clock
 from agentdash.engine.backoff import AdaptiveBackoff
 from agentdash.engine.events import EventLog
-from agentdash.engine.gate import Gate, Worker, WorkerRunner
+from agentdash.engine.gate import Admission, Gate, Worker, WorkerRunner
 from agentdash.engine.health import WorkerHealthState
 from agentdash.engine.library import NoOtherProcess, task_result
 from agentdash.engine.manager import TaskStateManager
 from agentdash.engine.policy import RetryPolicy
 from agentdash.engine.processors.function import FunctionProcessor, TaskFunction
+from agentdash.engine.resources import Lock
 from agentdash.engine.runner import TaskRunner
 from agentdash.engine.store import Claim, MemoryTaskStore
-from agentdash.engine.worker import Lock, work_stealing_loop
+from agentdash.engine.worker import work_stealing_loop
 from agentdash.errors import AgentdashError, NoMemoryError, means_no_memory
 from agentdash.model import WorkerView
 
@@ -138,6 +139,10 @@ class ParallelSessionManager:
                 worker.wake.set()
         if self._manager is not None:
             self._manager.notify()
+
+    def admit_by(self, admission: Admission) -> None:
+        """Let this one say whether further tasks may begin."""
+        self._gate.admission = admission
 
     def pause(self) -> None:
         """Take no new tasks and send no more requests; what runs goes on."""

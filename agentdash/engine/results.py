@@ -26,26 +26,31 @@ _ERROR_TYPES = {
 }
 
 
-def succeeded_line(task_id: str, attempts: int, attempt: Attempt, answer: Answer) -> str:
-    """The line of a task that went well."""
+def succeeded_line(task_id: str, attempts: int, attempt: Attempt, answer: Answer, *, cost_before: float = 0.0) -> str:
+    """The line of a task that went well; `cost_before` is what the attempts before this one have cost."""
     result = {"type": "succeeded", "message": answer.message}
-    return _line(task_id, result, TaskState.SUCCEEDED, attempts, attempt, answer)
+    cost = answer.cost_usd + cost_before if answer.cost_usd is not None else None
+    return _line(task_id, result, TaskState.SUCCEEDED, attempts, attempt, answer, cost)
 
 
-def failed_line(task_id: str, attempts: int, attempt: Attempt, failure: Failure) -> str:
-    """The line of a task that failed for good."""
+def failed_line(task_id: str, attempts: int, attempt: Attempt, failure: Failure, *, cost_usd: float = 0.0) -> str:
+    """The line of a task that failed for good; `cost_usd` is what all its attempts have cost."""
     error: dict[str, Any] = {"type": api_error_type(failure), "message": failure.message}
     if failure.status_code is not None:
         error["status_code"] = failure.status_code
     if failure.request_id is not None:
         error["request_id"] = failure.request_id
-    return _line(task_id, {"type": "errored", "error": error}, TaskState.FAILED, attempts, attempt, None)
+    result = {"type": "errored", "error": error}
+    return _line(task_id, result, TaskState.FAILED, attempts, attempt, None, cost_usd or None)
 
 
-def cancelled_line(task_id: str, attempts: int, finished_at: float, attempt: Attempt | None = None) -> str:
-    """The line of a task that was cancelled, before it ran (`attempt` None) or while it did."""
+def cancelled_line(
+    task_id: str, attempts: int, finished_at: float, attempt: Attempt | None = None, *, cost_usd: float = 0.0
+) -> str:
+    """The line of a task that was cancelled, before it ran (`attempt` None) or while it did; `cost_usd` is what its
+    attempts have cost."""
     attempt = attempt or Attempt(0, "", None, None, finished_at, finished_at, TaskState.CANCELLED)
-    return _line(task_id, {"type": "canceled"}, TaskState.CANCELLED, attempts, attempt, None)
+    return _line(task_id, {"type": "canceled"}, TaskState.CANCELLED, attempts, attempt, None, cost_usd or None)
 
 
 def api_error_type(failure: Failure) -> str:
@@ -62,6 +67,7 @@ def _line(
     attempts: int,
     attempt: Attempt,
     answer: Answer | None,
+    cost_usd: float | None,
 ) -> str:
     details: dict[str, Any] = {
         "state": state.value,
@@ -73,12 +79,13 @@ def _line(
         "finished_at": isoformat(attempt.finished_at),
         "duration_s": round(attempt.finished_at - attempt.started_at, 3),
         "usage": _usage(answer.usage) if answer and answer.usage else None,
-        "cost_usd": answer.cost_usd if answer else None,
+        "cost_usd": cost_usd,
         "output": answer.output if answer else None,
     }
     if answer is not None and answer.first_token_s is not None:
         details["first_token_s"] = round(answer.first_token_s, 3)
-    if answer is not None and answer.value is not None and answer.message is None:  # a message stands above already
+    # The value of a function that returns the SDK's message is the message, which stands above already.
+    if answer is not None and answer.value is not None and (answer.message is None or isinstance(answer.value, dict)):
         details["value"] = answer.value
     return to_json({"custom_id": task_id, "result": result, "agentdash": details})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 from agentdash.clock import SYSTEM_CLOCK, Clock
@@ -17,11 +18,11 @@ from agentdash.engine.limitheaders import NOTHING_READ, LimitReading, read_limit
 from agentdash.engine.limits import Lease
 from agentdash.engine.line import LeaseLine
 from agentdash.engine.outputs import LiveOutput, LiveOutputs
-from agentdash.engine.policy import RetryPolicy, after_failure, interrupted, success
+from agentdash.engine.policy import RetryPolicy, after_failure, interrupted, refused_for_cost, success
 from agentdash.engine.processors.base import LEAVING, ClientSource, Processor, SizedProcessor, TaskContext
 from agentdash.engine.rotation import APIRotationState
 from agentdash.engine.store import Claim, Settlement
-from agentdash.model import Answer, Attempt, Failure, FailureClass, Task, TaskState
+from agentdash.model import Answer, Attempt, Failure, FailureClass, Spent, Task, TaskState
 
 _SERVICE_CLASSES = frozenset({FailureClass.OVERLOAD, FailureClass.SERVICE})
 _LOCAL = "local"
@@ -29,13 +30,23 @@ _LOOK_AGAIN_S = 1.0
 DEFAULT_LOCK_TIMEOUT_S = 3600.0
 
 
+class AttemptStoppedError(asyncio.CancelledError):
+    """An attempt was cancelled, after it had used up `spent`."""
+
+    def __init__(self, spent: Spent) -> None:
+        super().__init__()
+        self.spent = spent
+
+
 class TaskRunner:
     """Runs attempts for all workers of a pool; holds what they share.
 
     `rotation` and `clients` are None for a processor that needs no credentials. `health` maps worker ids to their
-    states. `outputs` has what running tasks write, as it comes. `line` is where tasks wait for their turn to be sent.
+    states. `max_task_cost` is what all attempts at a task may cost that names no limit of its own, in US dollars.
+    `outputs` has what running tasks write, as it comes. `line` is where tasks wait for their turn to be sent.
     `on_change` is called when waiting workers may have something to do, `on_room` when one more of them may take a
-    task, `on_service_back` when a server answers again after an outage.
+    task, `on_service_back` when a server answers again after an outage, `on_unpriced` for an answer of which nobody
+    knows what it cost.
     """
 
     def __init__(
@@ -49,6 +60,7 @@ class TaskRunner:
         health: dict[str, WorkerHealthState] | None = None,
         events: EventLog | None = None,
         lock_timeout_s: float = DEFAULT_LOCK_TIMEOUT_S,
+        max_task_cost: float | None = None,
         backoff_base_s: float = 1.0,
         backoff_max_s: float = 60.0,
     ) -> None:
@@ -65,22 +77,40 @@ class TaskRunner:
         self.on_room: Callable[[], None] = lambda: None
         self.line = LeaseLine(rotation, clock, on_room=self._room) if rotation is not None else None
         self.on_service_back: Callable[[], None] = lambda: None
+        self.on_unpriced: Callable[[Answer], None] = lambda answer: None
         self.services: dict[str, ServiceBackoff] = {}
         self.last_failure: Failure | None = None
         self.abandoned = 0
         """Requests that were given up on the way: their tasks were cancelled, or the run was stopped."""
+        self._max_task_cost = max_task_cost
         self._backoff = (backoff_base_s, backoff_max_s)
         self._clock = clock
         if rotation is not None:
             rotation.is_down = lambda server: self.service(server).until is not None
 
     async def attempt(self, claim: Claim) -> Settlement:
-        """Run the claimed task once and decide how the claim ends."""
+        """Run the claimed task once and decide how the claim ends. Raises `AttemptStoppedError` when it is cancelled
+        while its processor runs."""
+        most = self._most_cost(claim.task)
+        if most is not None and claim.task.cost_usd >= most:
+            return self._told(claim, refused_for_cost(claim, self._clock.now(), most))
         output = self.outputs.begin(claim.task.id, claim.task.fence)
         try:
             return await self._attempt(claim, output)
         finally:
             self.outputs.end(claim.task.id)
+
+    def _most_cost(self, task: Task) -> float | None:
+        """What all attempts at a task may cost: its own limit, else the run's."""
+        own = task.payload.get("max_cost")
+        return float(own) if isinstance(own, int | float) else self._max_task_cost
+
+    def _told(self, claim: Claim, settlement: Settlement) -> Settlement:
+        """The settlement; of a failure for good everybody is told."""
+        failure = settlement.failure
+        if settlement.state is TaskState.FAILED and failure is not None:
+            self.events.emit("failed", f"{claim.task.id} failed: {failure.error_type}: {failure.message}")
+        return settlement
 
     async def _attempt(self, claim: Claim, output: LiveOutput) -> Settlement:
         lease = await self._lease(claim)
@@ -97,6 +127,8 @@ class TaskRunner:
             progress=output.add,
             observe=self._observer(lease, told),
         )
+        most = self._most_cost(claim.task)
+        context.max_cost = most - claim.task.cost_usd if most is not None else None
         try:
             if credential is not None and self.clients is not None:
                 context.client = self.clients.client(credential)
@@ -109,8 +141,10 @@ class TaskRunner:
             if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
                 context.cancelled.set()
                 self.abandoned += 1
-                raise
+                raise AttemptStoppedError(context.spent) from error
             failure = failure_of(error, self._clock.now())
+            if failure.usage is None and failure.cost_usd is None:
+                failure = replace(failure, usage=context.spent.usage, cost_usd=context.spent.cost_usd)
             context.observe_error(error)
             self._react(claim, lease, failure, sent_at, told[-1] if told else NOTHING_READ)
             settlement = after_failure(
@@ -119,15 +153,16 @@ class TaskRunner:
                 failure,
                 self.policy,
                 is_outage=self.service(credential.server if credential else None).is_down_for_many,
+                max_cost=most,
             )
-            if settlement.state is TaskState.FAILED:
-                self.events.emit("failed", f"{claim.task.id} failed: {failure.error_type}: {failure.message}")
-            return settlement
+            return self._told(claim, settlement)
         else:
             self._answered(claim.worker, lease, answer)  # before the lease is given back: it says what was used
         finally:
             if lease is not None and self.rotation is not None:
                 self.rotation.release(lease)
+        if answer.cost_usd is None:
+            self.on_unpriced(answer)
         return success(claim, self._ended(claim, lease, started, answer), answer)
 
     def service(self, server: str | None = None) -> ServiceBackoff:

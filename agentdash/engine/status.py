@@ -12,6 +12,17 @@ from agentdash.engine.store import CredentialRecord, ProcessRecord, TaskStore
 from agentdash.model import Counts, CredentialView, LockView, Totals, WorkerView
 
 _FRESH_S = 5.0
+LIMITS = (
+    "max_cost_usd",
+    "cost_left_usd",
+    "max_task_cost_usd",
+    "max_duration_s",
+    "duration_left_s",
+    "stop_after",
+    "reached",
+    "reason",
+)
+"""What the object says of limits."""
 
 
 def report(
@@ -24,6 +35,7 @@ def report(
     workers: Sequence[Mapping[str, Any]],
     credentials: Sequence[Mapping[str, Any]],
     locks: Sequence[LockView],
+    limits: Mapping[str, Any],
     now: float,
 ) -> dict[str, Any]:
     """The object of `status --json` and of the last line of `run --headless --json`."""
@@ -34,6 +46,7 @@ def report(
         "succeeded": counts.succeeded,
         "failed": counts.failed,
         "cancelled": counts.cancelled,
+        "held": counts.held,
         "paused": paused,
         "requests": totals.requests,
         "rate_limited": totals.rate_limited,
@@ -46,6 +59,7 @@ def report(
         "input_tokens": totals.input_tokens,
         "output_tokens": totals.output_tokens,
         "cost_usd": round(totals.cost_usd, 6),
+        "limits": dict(limits),
         "workers": list(workers),
         "credentials": list(credentials),
         "locks": [lock_dict(lock, now) for lock in locks],
@@ -112,7 +126,7 @@ def lock_dict(lock: LockView, now: float) -> dict[str, Any]:
 
 def project_status(store: TaskStore, locks: Sequence[LockView], now: float) -> dict[str, Any]:
     """The status of a project read from outside: what its live processes last reported, and what the store knows."""
-    live = [json.loads(process.report) for process in live_processes(store, now)]
+    live: list[dict[str, Any]] = [json.loads(process.report) for process in live_processes(store, now)]
     several = len(live) > 1
     workers = [
         worker | ({"id": f"{worker['id']}@{one['pid']}"} if several else {})
@@ -129,12 +143,23 @@ def project_status(store: TaskStore, locks: Sequence[LockView], now: float) -> d
         totals,
         paused=bool(live) and all(one["paused"] for one in live),
         tasks_per_s=rate,
-        eta_s=eta if counts.unfinished else 0.0 if live else None,
+        eta_s=eta if counts.open else 0.0 if live else None,
         workers=workers,
         credentials=[stored_credential_dict(record, active, now) for record in store.credentials()],
         locks=locks,
+        limits=_nearest([one.get("limits") or {} for one in live]),
         now=now,
     )
+
+
+def _nearest(limits: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of the limits of several processes that one of each kind which is reached first; without a process there are
+    none, as each session has its own."""
+    found: dict[str, Any] = dict.fromkeys(LIMITS)
+    for name in LIMITS:
+        values = [one[name] for one in limits if one.get(name) is not None]
+        found[name] = min(values, default=None)
+    return found
 
 
 def live_processes(store: TaskStore, now: float) -> list[ProcessRecord]:

@@ -16,6 +16,8 @@ class End(StrEnum):
     FINISHED = "finished"
     DRAINED = "drained"
     STALLED = "stalled"
+    LIMITED = "limited"
+    """A limit of what the session may use up is reached; tasks are left."""
 
 
 class Stopping:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from agentdash.clock import Clock
+from agentdash.engine.allowance import Allowance
 from agentdash.engine.events import EventLog
 from agentdash.engine.housekeeping import Housekeeping
 from agentdash.engine.lastaction import LastAction
@@ -15,11 +18,15 @@ from agentdash.engine.runner import TaskRunner
 from agentdash.engine.stopping import End, Stopping
 from agentdash.engine.store import SqliteTaskStore
 from agentdash.model import Counts, Snapshot
+from agentdash.text import clean, shorten
 
 _LOCKS_SHOWN = 1000
 _RECOVERING = frozenset({"backoff", "parked"})
 _NOTHING: tuple[str, None] = ("", None)
 _WORTH_SAYING_S = 2.0
+_HOLDERS_SHOWN = 3
+"""So many tasks that hold others are named."""
+_ID_CHARS = 40
 
 
 class RunView:
@@ -42,6 +49,7 @@ class RunView:
         events: EventLog,
         rate: RateMeter,
         housekeeping: Housekeeping,
+        allowance: Allowance,
         stopping: Stopping,
         last: LastAction,
         clock: Clock,
@@ -59,6 +67,7 @@ class RunView:
         self._events = events
         self._rate = rate
         self._housekeeping = housekeeping
+        self._allowance = allowance
         self._stopping = stopping
         self._last = last
         self._clock = clock
@@ -90,6 +99,7 @@ class RunView:
             self._done_at(counts, waiting_until),
             self._rate.history,
             self._last.view,
+            self._allowance.view(),
         )
 
     def waiting(self, counts: Counts) -> tuple[str, float | None]:
@@ -99,8 +109,10 @@ class RunView:
         """
         if not counts.unfinished or self._stopping.is_asked:
             return _NOTHING
+        if not counts.open:
+            return self.held(counts), None
         if self._pool.is_paused:
-            return "paused", None
+            return self._allowance.reached or "paused", None
         if self.is_loading:
             return "loading the SDK", None
         if self._pool.is_running:
@@ -110,15 +122,21 @@ class RunView:
             return "the limit of this session is reached", None
         return _NOTHING
 
+    def held(self, counts: Counts) -> str:
+        """How many tasks are held and by which, in words; empty if none is."""
+        return _held_words(counts, self._store.holders(_HOLDERS_SHOWN + 1)) if counts.held else ""
+
     def _idling(self, counts: Counts, here: int) -> tuple[str, float | None]:
         """Why workers have no task while the pool runs; `here` of them have one."""
-        if not counts.pending:
+        if counts.pending == counts.held:
             elsewhere = "1 task runs" if counts.running == 1 else f"{counts.running:,} tasks run"
             return _NOTHING if here else (f"{elsewhere} in another process", None)
         return self._held() or self._recovering(here) or self._queue_is_empty(counts) or self._paced() or _NOTHING
 
     def _held(self) -> tuple[str, float | None] | None:
         """The limits and the servers' backoffs: what keeps every worker from sending."""
+        if reason := self._allowance.holds():
+            return reason, None
         if self._rotation is not None and not (readiness := self._rotation.readiness()).ready:
             return readiness.reason, readiness.at
         outage = self._runner.outage()
@@ -153,13 +171,24 @@ class RunView:
             return "the limit of this session is reached", None
         if locked := self._manager.locked_elsewhere():
             return f"{'1 task is' if locked == 1 else f'{locked:,} tasks are'} locked by another process", None
+        open_ones = counts.pending - counts.held
         available = self._store.next_available_at(self._clock.now())
         if available is None:
-            return None
+            return self._wait_for_running(open_ones - (self._manager.handed - len(self._manager.running)))
         kind = "pending" if counts.running else "open"
-        if counts.pending == 1:
+        if open_ones == 1:
             return f"the only {kind} task waits for a retry", available
-        return f"all {counts.pending:,} {kind} tasks wait for a retry", available
+        return f"all {open_ones:,} {kind} tasks wait for a retry", available
+
+    def _wait_for_running(self, number: int) -> tuple[str, float | None] | None:
+        """So many pending tasks can begin only when others have ended."""
+        if number <= 0:
+            return None
+        what = "1 task waits" if number == 1 else f"{number:,} tasks wait"
+        if self._store.has_waiting():
+            return f"{what} for tasks that run", None
+        busy = self._manager.busy_resources()
+        return (f"{what} for {', '.join(busy[:_HOLDERS_SHOWN])}", None) if busy else None
 
     def _status(self, counts: Counts) -> str:
         pool = self._pool
@@ -169,7 +198,7 @@ class RunView:
             if pool.is_paused:
                 return "paused"
             return "stalled" if self._housekeeping.stalled or self._housekeeping.is_stalling else "running"
-        if counts.total and not counts.unfinished:
+        if counts.total and not counts.open:
             return "finished"
         if self._stopping.is_asked:
             return "draining"
@@ -177,16 +206,27 @@ class RunView:
             return "paused" if pool.is_paused else "starting"
         if self.ended is End.STALLED:
             return "stalled"
+        if self.ended is End.LIMITED:
+            return "paused"
         return "finished" if self._manager.limit_is_reached else "draining"
 
     def _done_at(self, counts: Counts, waiting_until: float | None) -> float | None:
         """When all is expected to be done; nobody can know while it is paused or about to end."""
         if self._pool.is_paused or self._stopping.is_asked:
             return None
-        return self._rate.done_at(counts.unfinished, None if self._manager.running else waiting_until)
+        return self._rate.done_at(counts.open, None if self._manager.running else waiting_until)
 
     def _to_wall(self, monotonic: float) -> float:
         """A moment since the epoch. The same moment gives the same number, so that equal snapshots are equal."""
         if self._wall[0] != monotonic:
             self._wall = (monotonic, self._clock.now() + monotonic - self._clock.monotonic())
         return self._wall[1]
+
+
+def _held_words(counts: Counts, holders: Sequence[str]) -> str:
+    """How many tasks are held, and by which: the first of these, which are one more than are named if there are."""
+    what = "1 task waits" if counts.held == 1 else f"{counts.held:,} tasks wait"
+    kinds = [kind for kind, number in (("failed", counts.failed), ("were cancelled", counts.cancelled)) if number]
+    shown = ", ".join(shorten(clean(task_id), _ID_CHARS) for task_id in holders[:_HOLDERS_SHOWN])
+    more = ", …" if len(holders) > _HOLDERS_SHOWN else ""
+    return f"{what} for tasks that {' or '.join(kinds)}: {shown}{more}"

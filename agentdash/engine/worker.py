@@ -8,8 +8,10 @@ from functools import partial
 from typing import Protocol
 
 from agentdash.engine.manager import TaskStateManager
+from agentdash.engine.policy import NOTHING_SPENT
 from agentdash.engine.processors.function import FunctionProcessor, TaskFunction
-from agentdash.engine.runner import TaskRunner
+from agentdash.engine.resources import Lock, release_all, take_all
+from agentdash.engine.runner import AttemptStoppedError, TaskRunner
 from agentdash.engine.store import Claim, Settlement
 
 Gate = Callable[[], Awaitable[bool]]
@@ -29,13 +31,6 @@ class AttemptRunner(Protocol):
         ...
 
 
-class Lock(Protocol):
-    """What the loop needs of `TaskLock`."""
-
-    def acquire(self, task_id: str, holder_id: str = ..., timeout: float = ...) -> bool: ...
-    def release(self, task_id: str, holder_id: str | None = None) -> bool: ...
-
-
 async def work_stealing_loop(
     worker_id: str,
     task_manager: TaskStateManager,
@@ -46,8 +41,9 @@ async def work_stealing_loop(
 ) -> None:
     """Take the next task nobody holds, by priority, then age, until nothing is pending or running anywhere.
 
-    `processor` is the engine's runner or a plain function `f(task, worker_id)`. A task that is locked elsewhere is
-    passed over. Raises `LockError` and `StoreError` when locking or writing fails: then nothing more may be claimed.
+    `processor` is the engine's runner or a plain function `f(task, worker_id)`. A task that is locked elsewhere, or
+    needs a resource that is, is passed over. Raises `LockError` and `StoreError` when locking or writing fails: then
+    nothing more may be claimed.
     """
     runner = TaskRunner(FunctionProcessor(processor)) if callable(processor) else processor
     if gate is None and isinstance(runner, TaskRunner):  # by itself, without a pool: a server that is down is spared
@@ -60,19 +56,20 @@ async def work_stealing_loop(
             continue
         # The lock comes first: a row that says running while its lock is free has lost its owner.
         try:
-            acquired = task_lock.acquire(task.id, worker_id, runner.lock_timeout_s)
+            busy = take_all(task_lock, task, worker_id, runner.lock_timeout_s)
         except BaseException:
             task_manager.hand_back(task)  # for this worker begun again, or the next run
             raise
-        if not acquired:
-            task_manager.skip(task)
+        if busy is not None:
+            task_manager.skip(task, busy)
             continue
         try:
             claim = await task_manager.claim(task, worker_id)
             if claim is not None:
                 await _run_claimed(task_manager, runner, claim)
         finally:
-            task_lock.release(task.id, worker_id)
+            release_all(task_lock, task, worker_id)
+            task_manager.released(task)
 
 
 async def _run_claimed(task_manager: TaskStateManager, runner: AttemptRunner, claim: Claim) -> None:
@@ -81,7 +78,7 @@ async def _run_claimed(task_manager: TaskStateManager, runner: AttemptRunner, cl
     stopped_worker = False
     try:
         settlement = await runner.attempt(claim)
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as error:
         # Either this task shall stop (`running.stop` says why) or the whole worker.
         stopped_worker = running.stop is None
         if running.stop is not None and this is not None:
@@ -89,7 +86,8 @@ async def _run_claimed(task_manager: TaskStateManager, runner: AttemptRunner, cl
         if running.stop == "compromised":
             task_manager.forget(claim)
             return
-        settlement = task_manager.settlement_for_stop(claim, running.stop)
+        spent = error.spent if isinstance(error, AttemptStoppedError) else NOTHING_SPENT
+        settlement = task_manager.settlement_for_stop(claim, running.stop, spent)
     except Exception:
         # A fault of ours ends the worker, never its task: a row that says running would be waited for without end.
         await task_manager.settle(claim, task_manager.settlement_for_stop(claim, "crashed"))

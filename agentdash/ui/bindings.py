@@ -25,7 +25,7 @@ APP_BINDINGS: Final = (
     _key("K", "rotate", "Next key", "Make the next key the active one, from the next request on", show=True),
     _key("plus,equals_sign", "workers(1)", "Worker more", "One worker more", id="more_workers", display="+"),
     _key("minus", "workers(-1)", "Worker fewer", "One worker fewer", id="fewer_workers", display="-"),
-    _key("u", "undo", "Undo", "Take the last requeue or cancel back (for ten seconds)", show=True),
+    _key("u", "undo", "Undo", "Take the last requeue, cancel or priority back (for ten seconds)", show=True),
     _key("e", "groups", "Errors", "Failed tasks, grouped by error", show=True),
     _key("l", "log", "Log", "The end of the log, full screen"),
     _key("question_mark", "help", "Help", "Every key", show=True, display="?"),
@@ -37,6 +37,22 @@ APP_BINDINGS: Final = (
 MAIN_BINDINGS: Final = (
     _key("r", "requeue", "Requeue", "Put the selected (or marked) tasks back into the queue", show=True),
     _key("x", "cancel", "Cancel", "Cancel the selected (or marked) tasks", show=True),
+    _key(
+        "greater_than_sign",
+        "prioritize(1)",
+        "Earlier",
+        "Give the selected (or marked) pending tasks 1 more priority",
+        id="priority_more",
+        display=">",
+    ),
+    _key(
+        "less_than_sign",
+        "prioritize(-1)",
+        "Later",
+        "Give the selected (or marked) pending tasks 1 less priority",
+        id="priority_less",
+        display="<",
+    ),
     # Before all others: Textual hands the keys that were typed with it to whatever has the focus when this one is done.
     _key("slash", "filter", "Filter", "Filter by id, text, error or worker", show=True, priority=True, display="/"),
     *(
@@ -70,7 +86,9 @@ PALETTE_TITLES: Final = {
     "more_workers": "Worker more (add one)",
     "fewer_workers": "Worker fewer (remove one)",
     "revive": "Revive parked workers",
-    "undo": "Undo the last requeue or cancel",
+    "priority_more": "Priority: selected tasks earlier",
+    "priority_less": "Priority: selected tasks later",
+    "undo": "Undo the last requeue, cancel or change of priority",
     "groups": "Errors: failed tasks by error",
     "log": "Log, full screen",
     "help": "Help: every key",

@@ -72,7 +72,7 @@ _LOCK: Final = {
     "foreign": Look("◆", "accent"),
 }
 _EVENT: Final = {
-    **dict.fromkeys(("limited", "backoff", "restarted", "skipped"), Look("◐", "warn")),
+    **dict.fromkeys(("limited", "backoff", "restarted", "skipped", "allowance"), Look("◐", "warn")),
     **dict.fromkeys(("failed", "invalid", "parked", "stalled", "fault"), Look("✖", "bad")),
     **dict.fromkeys(("quota", "credential", "compromised"), Look("✖", "bad")),
     "rotated": Look("★", "accent"),
@@ -198,6 +198,11 @@ def compact(number: float) -> str:
 def cost(dollars: float) -> str:
     """`$4.18`, `$12,346`."""
     return f"${dollars:,.0f}" if dollars >= 10_000 else f"${dollars:,.2f}"
+
+
+def whole_cost(dollars: float) -> str:
+    """The same, without cents where there are none: `$25`, `$0.50`."""
+    return f"${dollars:,.0f}" if dollars == round(dollars) else cost(dollars)
 
 
 def rate(per_second: float) -> str:

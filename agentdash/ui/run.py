@@ -87,6 +87,10 @@ class Run(Protocol):
         """(cancelled at once, running ones that were asked to stop). Can be undone for ten seconds."""
         ...
 
+    async def prioritize(self, ids: Sequence[str], *, by: int) -> int:
+        """Let pending tasks have so much more priority; how many were pending. Can be undone for ten seconds."""
+        ...
+
     async def undo(self) -> tuple[int, int]:
         """Take the last bulk action back: (tasks put back as they were, tasks that had gone on meanwhile)."""
         ...

@@ -61,7 +61,7 @@ class Verbs:
         """Take no new tasks, or take them again."""
         if snapshot.paused:
             self._run.resume()
-            self.tell("Going on.")
+            self.tell("Going on without that limit." if snapshot.limits.reached else "Going on.")
         else:
             self._run.pause()
             running = snapshot.counts.running
@@ -123,6 +123,16 @@ class Verbs:
         what = _named(ids) if len(ids) == 1 else _tasks(number)
         nothing = "Only failed and cancelled tasks can be requeued."
         self.tell(f"{what} requeued. u takes it back." if number else nothing)
+        return bool(number)
+
+    async def prioritize(self, ids: Sequence[str], by: int) -> bool:
+        """Let pending tasks come earlier or later; returns whether there were any."""
+        number = await self.attempt(self._run.prioritize(ids, by=by))
+        if number is None:
+            return False
+        what, how = _named(ids) if len(ids) == 1 else _tasks(number), "more" if by > 0 else "less"
+        nothing = "Only pending tasks can be given another priority."
+        self.tell(f"{what}: priority {abs(by)} {how}. u takes it back." if number else nothing)
         return bool(number)
 
     def ask_requeue_failed(self, snapshot: Snapshot) -> None:

@@ -133,6 +133,31 @@ async def test_the_streams_end_though_somebody_else_holds_them(tmp_path: Path) -
             os.kill(hidden, signal.SIGKILL)
 
 
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_start_that_is_cancelled_leaves_nothing_and_ends(tmp_path: Path, turns: int) -> None:
+    async with children(tmp_path) as made:
+        starting = asyncio.create_task(
+            made.start(
+                ["sleep", "1000"], task="t1", cwd=tmp_path, environment={**PATH, "HERE": str(tmp_path)}, reads=True
+            )
+        )
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        here = f"HERE={tmp_path}".encode()
+        found = [path for path in Path("/proc").glob("[0-9]*/environ") if here in _read(path)]
+        assert found == []
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
 async def test_a_program_that_is_not_there_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     made = Children(tmp_path / "children")
     made._prefix = []

@@ -12,9 +12,9 @@ from tests.cli.conftest import Run, counts, write_tasks
 
 RUN = ("run", "--processor", "cli_functions:echo", "--workers", "2")
 STATUS_KEYS = [
-    *("total", "pending", "running", "succeeded", "failed", "cancelled", "paused", "requests", "rate_limited"),
+    *("total", "pending", "running", "succeeded", "failed", "cancelled", "held", "paused", "requests", "rate_limited"),
     *("retries", "recoveries", "rotations", "elapsed_s", "tasks_per_s", "eta_s", "input_tokens", "output_tokens"),
-    *("cost_usd", "workers", "credentials", "locks"),
+    *("cost_usd", "limits", "workers", "credentials", "locks"),
 ]
 
 

@@ -56,7 +56,10 @@ def test_a_command_that_fails_is_tried_again_and_told(agentdash: Run, place: Pat
     assert done.code == 3
     assert "exit code 9: the disk is upside down" in done.err
     assert (place / "tries").read_text().splitlines() == ["tried", "tried"]
-    assert agentdash("show", "t0").out.count("the disk is upside down") >= 1
+    shown = agentdash("show", "t0").out
+    assert "exit code 9: the disk is upside down" in shown
+    outputs = [Path(line.split()[1]) for line in shown.splitlines() if line.startswith("     output ")]
+    assert [path.read_text() for path in outputs] == ["the disk is upside down\n"] * 2
 
 
 def test_a_task_says_where_it_works(agentdash: Run, place: Path) -> None:

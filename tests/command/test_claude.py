@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agentdash.engine.command.claude import ClaudeReader
 from agentdash.engine.command.verdict import Ended, FailureRule
 from agentdash.engine.failures import StatedFailureError
-from agentdash.model import Answer, Failure, FailureClass
+from agentdash.model import Answer, Failure, FailureClass, Usage
 
 RECORDED = Path(__file__).parents[1] / "agents" / "recorded"
 CASES: dict[str, dict[str, Any]] = json.loads((RECORDED / "cases.json").read_text())
@@ -112,12 +112,40 @@ def test_what_a_session_brought(case: str) -> None:
     assert answer.value["session_id"] == SESSION
 
 
-def test_cost_and_tokens_are_those_of_the_whole_session_however_often_it_was_resumed() -> None:
-    first, then = answer_of("resumed"), answer_of("resumed-again")
-    assert (first.cost_usd, then.cost_usd) == (0.09816, 0.148424)
-    assert first.usage
-    assert then.usage
-    assert (first.usage.input_tokens, then.usage.input_tokens) == (24085, 36206)
+def test_each_run_of_a_session_has_its_own_cost_and_nothing_is_counted_twice() -> None:
+    first = Played("resumed")
+    then = Played("resumed-again", first.sessions[-1])
+    assert first.answer is not None
+    assert then.answer is not None
+    assert (first.answer.cost_usd, first.answer.usage) == (0.09816, Usage(24085, 91))
+    assert then.answer.cost_usd == pytest.approx(0.148424 - 0.09816)
+    assert then.answer.usage == Usage(36206 - 24085, 180 - 91)
+
+
+def test_what_was_spent_by_a_run_without_a_result_is_counted_with_the_next_one() -> None:
+    """It was told to end, and the session's figures hold what it used."""
+    then = Played("resumed-again", {"id": SESSION})
+    assert then.answer is not None
+    assert (then.answer.cost_usd, then.answer.usage) == (0.148424, Usage(36206, 180))
+
+
+def test_what_was_spent_by_a_run_that_was_killed_is_not_guessed() -> None:
+    """The session's figures have begun anew: there is only what this run has said of itself."""
+    then = Played("resumed-again", {"id": SESSION, "counted": [0.5, 99_000, 900, 0, 0]})
+    assert then.answer is not None
+    assert then.answer.cost_usd == pytest.approx(0.050264)
+    assert then.answer.usage == Usage(12121, 89)
+
+
+def test_a_failure_has_cost_something_as_well() -> None:
+    for case in ("max-turns", "refusal", "overloaded-midway", "cut", "interrupted"):
+        failure = failure_of(case)
+        assert failure.cost_usd
+        assert failure.usage
+    assert failure_of("overloaded-midway").usage == Usage(11911, 38)
+    assert failure_of("overloaded-midway").cost_usd == pytest.approx(0.048404)
+    assert failure_of("overloaded").cost_usd == 0
+    assert failure_of("terminated").cost_usd is None
 
 
 def test_what_was_not_allowed_is_kept() -> None:
@@ -138,9 +166,11 @@ def test_what_it_does_can_be_watched() -> None:
 
 
 def test_a_session_is_kept_once_it_has_answered_and_told_once() -> None:
-    assert Played("tool-use").sessions == [{"id": SESSION}]
+    begun, ended = Played("tool-use").sessions
+    assert begun == {"id": SESSION}
+    assert ended == {"id": SESSION, "counted": [0.244488, 59827, 259, 0, 0]}
     assert Played("killed").sessions == [{"id": SESSION}]
-    assert Played("tool-use", {"id": SESSION}).sessions == []
+    assert Played("tool-use", {"id": SESSION}).sessions == [ended]
     for case in ("overloaded", "refused-key", "no-connection", "interrupted-request"):  # nothing to go on with
         assert Played(case).sessions == []
 
@@ -162,7 +192,8 @@ json_values = st.recursive(
 )
 NAMES = (
     "is_error", "result", "errors", "api_error_status", "api_error", "api_error_type", "terminal_reason", "modelUsage",
-    "permission_denials", "session_id", "total_cost_usd", "stop_reason", "error_status", "error", "retry_delay_ms",
+    "model_usage_since_last_result", "permission_denials", "session_id", "total_cost_usd", "stop_reason",
+    "error_status", "error", "retry_delay_ms",
 )  # fmt: skip
 blocks = st.fixed_dictionaries(
     {"type": st.sampled_from(["text", "tool_use", "tool_result"])},
@@ -176,7 +207,6 @@ events = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=400)
 @given(events=st.lists(events, max_size=6), noise=st.text(max_size=20), code=st.integers(-9, 255))
 def test_whatever_it_writes_is_an_answer_or_a_failure(events: list[dict[str, Any]], noise: str, code: int) -> None:
     reader = ClaudeReader({})

@@ -279,3 +279,14 @@ async def test_a_damaged_session_file_begins_anew(project: Project, calls: Path)
 
 def test_no_environment_of_ours_is_changed(project: Project) -> None:
     assert "AGENTDASH_MARK" not in os.environ
+
+
+async def test_a_project_that_is_gone_for_a_moment_costs_no_task_its_life(project: Project) -> None:
+    gone = project.folder.with_name("gone")
+    project.folder.rename(gone)
+    failure = await project.failure(command("true"))
+    assert (failure.failure_class, failure.permanent) == (FailureClass.SERVICE, False)
+    gone.rename(project.folder)
+    (project.state / "children").write_text("in the way")
+    failure = await project.failure(command("true"))
+    assert (failure.failure_class, failure.permanent) == (FailureClass.SERVICE, False)

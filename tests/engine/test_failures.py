@@ -99,6 +99,23 @@ def test_an_error_answer_without_a_body() -> None:
     assert found.message
 
 
+@pytest.mark.parametrize(
+    ("text", "expected", "permanent"),
+    [
+        ('{"', SERVICE, False),  # it may have been a quota: nobody knows
+        ('{"type":"error","error":{"type":"invalid_re', SERVICE, False),
+        ("<html>400 Bad Request</html>", TASK, True),
+        ("", TASK, True),
+    ],
+)
+def test_a_bad_request_whose_reason_was_cut_off_is_asked_again(
+    text: str, expected: FailureClass, permanent: bool
+) -> None:
+    response = httpx2.Response(400, text=text, request=REQUEST)
+    found = failure(CLIENT._make_status_error_from_response(response))
+    assert (found.failure_class, found.permanent) == (expected, permanent)
+
+
 @pytest.mark.parametrize("kind", ["overloaded_error", "api_error", "rate_limit_error"])
 def test_an_error_event_in_a_stream_has_status_200_and_is_the_services(kind: str) -> None:
     found = failure(answered(200, kind, "Overloaded"))

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from agentdash.engine.facade import End
+from agentdash.engine.housekeeping import Housekeeping
 from agentdash.errors import StoreWriteError
 from agentdash.model import Counts
-from tests.support.engines import Work, engine_over, until
+from tests.support.engines import Work, engine_over, running, until
 
 
 async def test_a_fault_before_the_first_task_is_no_run_without_housekeeping(
@@ -38,3 +40,42 @@ async def test_a_fault_before_the_first_task_is_no_run_without_housekeeping(
         assert engine.results.sync == sync
         await asyncio.wait_for(engine.run(), 20)
         assert engine.store.counts() == Counts(succeeded=3)
+
+
+async def test_a_task_that_takes_long_in_another_process_is_no_stall(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent's session may take an hour, and whoever has nothing to do meanwhile waits for it."""
+    asked: list[bool] = []
+    others_are_at_work = Housekeeping._others_are_at_work
+
+    def ask(self: Housekeeping, since: float) -> bool:
+        asked.append(others_are_at_work(self, since))
+        return asked[-1]
+
+    monkeypatch.setattr(Housekeeping, "_others_are_at_work", ask)
+    work = Work()
+    async with engine_over(tmp_path, work, tasks=1) as busy, running(busy) as first:
+        await until(lambda: work.begun == ["t0"])
+        async with engine_over(tmp_path, work, stall_timeout_s=0.1) as idle, running(idle) as second:
+            await until(lambda: len(asked) >= 2)
+            assert not second.done()
+            assert not idle.housekeeping.is_stalling
+            work.let_go()
+            assert await asyncio.wait_for(second, 20) is End.FINISHED
+        assert await asyncio.wait_for(first, 20) is End.FINISHED
+    assert any(asked)
+
+
+async def test_a_task_of_a_process_that_does_not_answer_any_more_is_a_stall(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = Work()
+    async with engine_over(tmp_path, work, tasks=1) as busy, running(busy) as first:
+        await until(lambda: work.begun == ["t0"])
+        monkeypatch.setattr("agentdash.engine.housekeeping.live_processes", lambda *_: [])
+        async with engine_over(tmp_path, work, stall_timeout_s=0.1) as idle, running(idle) as second:
+            assert await asyncio.wait_for(second, 20) is End.STALLED
+            assert "1 task runs in another process" in (idle.stall_reason or "")
+        work.let_go()
+        assert await asyncio.wait_for(first, 20) is End.FINISHED

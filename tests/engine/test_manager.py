@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
 import pytest
@@ -237,10 +237,10 @@ async def test_idle_workers_ask_the_store_seldom(
     asked = 0
     ready = store.ready
 
-    def counting(limit: int, now: float) -> object:
+    def counting(limit: int, now: float, busy: Collection[str]) -> object:
         nonlocal asked
         asked += 1
-        return ready(limit, now)
+        return ready(limit, now, busy)
 
     monkeypatch.setattr(store, "ready", counting)
     for _ in range(1000):  # sixty workers, one moment

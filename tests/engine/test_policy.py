@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agentdash.engine.policy import RetryPolicy, after_crash, after_failure, cancelled, interrupted, success
 from agentdash.engine.store import Claim, RunningTask, Settlement
-from agentdash.model import Answer, Attempt, Failure, FailureClass, Task, TaskState, Totals, Usage
+from agentdash.model import Answer, Attempt, Failure, FailureClass, Spent, Task, TaskState, Totals, Usage
 from tests.support.virtual_loop import EPOCH
 
 POLICY = RetryPolicy(rng=lambda: 1.0)
@@ -151,3 +151,45 @@ def test_a_retry_waits_after_the_attempt_ended() -> None:
     assert after(FailureClass.TASK, attempts=0).available_at == EPOCH + 2 + 0.5
     assert after(FailureClass.SERVICE, service_failures=4).available_at == EPOCH + 2 + 8
     assert after(FailureClass.LIMITED).available_at == 0
+
+
+# -- what attempts cost ------------------------------------------------------------------------------------------------
+SPENT = Failure(FailureClass.SERVICE, "api_error", "why", usage=Usage(10, 20, 30, 40), cost_usd=0.5)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FailureClass if kind is not FailureClass.CRASH])
+def test_whoever_pays_for_a_failure_its_cost_and_tokens_are_counted(kind: FailureClass) -> None:
+    totals = after_failure(claim(), ATTEMPT, replace(SPENT, failure_class=kind), POLICY).totals
+    assert (totals.cost_usd, totals.input_tokens, totals.output_tokens) == (0.5, 80, 20)
+
+
+def test_the_line_of_a_task_has_the_cost_of_all_its_attempts() -> None:
+    before = claim(cost_usd=1.0)
+    ends = (
+        success(before, ATTEMPT, Answer(cost_usd=0.5)),
+        after_failure(before, ATTEMPT, replace(SPENT, failure_class=FailureClass.TASK, permanent=True), POLICY),
+        cancelled(before, EPOCH, Spent(cost_usd=0.5)),
+    )
+    assert [json.loads(end.result or "")["agentdash"]["cost_usd"] for end in ends] == [1.5, 1.5, 1.5]
+    unknown = success(before, ATTEMPT, Answer())
+    assert json.loads(unknown.result or "")["agentdash"]["cost_usd"] is None, "never guessed"
+
+
+def test_a_task_that_has_cost_its_limit_has_failed_whoever_paid_for_its_last_attempt() -> None:
+    for kind in (FailureClass.TASK, FailureClass.LIMITED, FailureClass.OVERLOAD):
+        failure = replace(SPENT, failure_class=kind)
+        assert after_failure(claim(cost_usd=0.4), ATTEMPT, failure, POLICY, max_cost=1.0).state is TaskState.PENDING
+        ended = after_failure(claim(cost_usd=0.5), ATTEMPT, failure, POLICY, max_cost=1.0)
+        assert ended.state is TaskState.FAILED
+        assert ended.failure is not None
+        assert ended.failure.error_type == "max_task_cost"
+        assert ended.failure.message.startswith("the task's limit of $1.00 is reached ($1.00 spent)")
+        assert ended.totals.retries == 0
+
+
+@pytest.mark.parametrize("cost", [float("nan"), float("inf"), -1.0, "free"])
+def test_a_cost_that_is_none_is_not_counted(cost: Any) -> None:
+    ended = success(claim(), ATTEMPT, Answer(cost_usd=cost))
+    assert ended.totals.cost_usd == 0
+    assert json.loads(ended.result or "")["agentdash"]["cost_usd"] is None
+    assert after_failure(claim(), ATTEMPT, replace(SPENT, cost_usd=cost), POLICY).totals.cost_usd == 0

@@ -43,7 +43,7 @@ class Fault:
     (`stage.notes` is the place for that).
 
     `excludes`: groups of faults of which a round has one at most. `strikes`: how often in a round, from and to.
-    `lasts_s`: how long until it is healed.
+    `lasts_s`: how long until it is healed. `spares_programs`: whether tasks may be programs of their own in its rounds.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Fault:
     excludes: frozenset[str] = frozenset()
     strikes: tuple[int, int] = (1, 3)
     lasts_s: tuple[float, float] = (0.0, 0.0)
+    spares_programs: bool = True
 
     def unusable(self) -> str | None:
         """Why this machine cannot have it; None: it can."""

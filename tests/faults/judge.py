@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SETTLED_WITHIN_S = 1.5
 """An answer is durable so soon after it came; what was paid for before a death and lost lies within this time."""
+_PROGRAM_ENDS_WITHIN_S = 5.0
+"""The same where the answer is a program's, which has to end first."""
 _CLOSES_WITHIN_S = 0.3
 """The server sees so late that a dead client's connection is gone."""
 _CPU_START_S = 4.0
@@ -38,6 +40,7 @@ def judge(stage: Stage, outcome: Outcome) -> None:
     _judge_requests(stage, outcome)
     _judge_processes(stage, outcome)
     _judge_files(stage, outcome)
+    _judge_programs(stage, outcome)
 
 
 def _judge_results(stage: Stage, outcome: Outcome, wanted: set[str]) -> None:
@@ -101,7 +104,8 @@ def _judge_requests(stage: Stage, outcome: Outcome) -> None:
                     outcome.trouble.append(f"{prompt}: two requests at once")
             elif earlier["kind"] == "answer":
                 outcome.repeated += 1
-                until = min(later["received_at"], ended + SETTLED_WITHIN_S)
+                settled_s = _PROGRAM_ENDS_WITHIN_S if stage.as_commands else SETTLED_WITHIN_S
+                until = min(later["received_at"], ended + settled_s)
                 if not stage.excuses.repeats and not _died(stage, earlier["received_at"], until):
                     outcome.trouble.append(f"{prompt}: answered twice")
 
@@ -137,6 +141,15 @@ def _judge_processes(stage: Stage, outcome: Outcome) -> None:
 def _was_starting(actor: Actor) -> bool:
     """Whether a signal met the interpreter itself, before any code of ours could do something about it."""
     return actor.by_exec and any(at - actor.started < _INTERPRETER_STARTS_S for at, _ in actor.signalled)
+
+
+def _judge_programs(stage: Stage, outcome: Outcome) -> None:
+    """Nothing that a task started is left when the last run has ended."""
+    if left := stage.programs():
+        outcome.trouble.append(f"{len(left)} programs of tasks are left: {left[:5]}")
+    children = stage.project / ".agentdash" / "children"
+    if children.is_dir() and (registers := sorted(path.name for path in children.iterdir())):
+        outcome.trouble.append(f"left in .agentdash/children: {registers[:3]}")
 
 
 def _judge_files(stage: Stage, outcome: Outcome) -> None:

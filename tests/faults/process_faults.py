@@ -157,6 +157,9 @@ class LittleMemory(Scarce):
         return limit
 
 
+_NO_PATIENCE = Excuses(codes=frozenset({4}))
+"""Others may give up waiting for the tasks of one that stands still: they have seven seconds' patience here."""
+
 register(
     Signal("kill -9", strikes=(3, 8), numbers=(signal.SIGKILL,)),
     KillInStart("kill -9 while starting", strikes=(2, 5)),
@@ -164,18 +167,20 @@ register(
     Signal("SIGTERM", numbers=(signal.SIGTERM,)),
     Signal("SIGHUP", numbers=(signal.SIGHUP,)),
     Signal("SIGINT twice", numbers=(signal.SIGINT, signal.SIGINT), apart_s=(0.0, 0.3)),
-    Stop("SIGSTOP and SIGCONT", lasts_s=(0.5, 12.0)),
-    Stop("suspended", everybody=True, lasts_s=(0.5, 8.0)),
+    Stop("SIGSTOP and SIGCONT", excuses=_NO_PATIENCE, lasts_s=(0.5, 12.0)),
+    Stop("suspended", excuses=_NO_PATIENCE, everybody=True, lasts_s=(0.5, 8.0)),
     CloseTerminal("terminal closed"),
     Join("processes join and leave", strikes=(2, 4)),
     FewDescriptors(
         "few file descriptors",
+        spares_programs=False,
         strikes=(1, 1),
         lasts_s=(1.0, 4.0),
         excuses=Excuses(codes=frozenset({1, 2}), fails=True, repeats=True),
     ),
     LittleMemory(
         "little memory",
+        spares_programs=False,
         strikes=(1, 1),
         lasts_s=(1.0, 4.0),
         excuses=Excuses(

@@ -26,8 +26,6 @@ __all__ = ["bent", "excess"]
 _FEW = (1, 2)
 _STARTS_WITHIN_S = 10.0
 _STALLED = 4
-_CROSSES_WITHIN_S = 0.02
-"""A request that comes so soon after something that nobody had asked for was on its way when that was sent."""
 _OURS_IN_A_LINE = 2
 
 
@@ -228,8 +226,8 @@ class BadAnswers(Fault):
         order(stage, self.name, [], 0.0)
         log = stage.folder / "proxy-log.jsonl"
         notes = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-        unclean = [note["after_s"] for note in notes if note["way"] == "unclean"]
-        crossed = sum(after < _CROSSES_WITHIN_S for after in unclean)
+        unclean = [note["crossed"] for note in notes if note["way"] == "unclean"]
+        crossed = sum(unclean)
         if stage.results().count(OURS.encode()) > crossed * _OURS_IN_A_LINE:
             _once(stage, "a task was given the answer to nobody's question")
         if crossed < len(unclean):

@@ -15,12 +15,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tests.faults import session
 from tests.faults.actors import ROOT, Actor, start
 from tests.faults.fault import Excuses, Fault
 
 CANARY = "sk-ant-canary-7Qw9ZpX3LkV5"
 """Every key of a round begins with this; no byte that is written anywhere may hold it."""
 _SERVER_STARTS_S = 20.0
+_AS_COMMANDS = 0.1
+"""So many rounds run each task as a program of its own."""
 
 
 class Stage:
@@ -57,6 +60,8 @@ class Stage:
         self.excuses = Excuses()
         for fault in faults:
             self.excuses |= fault.excuses
+        self.as_commands = chance.random() < _AS_COMMANDS and all(fault.spares_programs for fault in faults)
+        """Whether each task is a program (session.py), as an agent's session is."""
         self.notes: dict[str, Any] = {}
         self.trouble: list[str] = []
         self.on_close: list[Callable[[], None]] = []
@@ -75,7 +80,17 @@ class Stage:
         self.start_server()
         self.base_url = self.base_url or self.simulator_url
         settings = "".join(f"{name} = {json.dumps(value)}\n" for name, value in self.settings.items())
-        (self.project / "agentdash.toml").write_text(settings)
+        (self.project / "agentdash.toml").write_text(settings + (self._programs() if self.as_commands else ""))
+
+    def _programs(self) -> str:
+        """The part of the settings that makes tasks programs."""
+        command = json.dumps([sys.executable, "-I", "-S", str(ROOT / "tests" / "faults" / "session.py")])
+        rules = "".join(
+            f"[[presets.session.failures]]\nclass = {json.dumps(name)}\nexit_code = {code}\n"
+            for name, code in session.CODES.items()
+        )
+        limits = "timeout_s = 20\nkill_grace_s = 1\n"
+        return f"processor = 'session'\n{limits}[presets.session]\ncommand = {command}\n{rules}"
 
     def start_server(self, port: int = 0) -> None:
         """Start the simulator, on its old port if given."""
@@ -167,6 +182,16 @@ class Stage:
     def is_done(self) -> bool:
         """Whether every task seems to have its line."""
         return self.results().count(b"\n") >= self.tasks
+
+    def programs(self) -> list[int]:
+        """The programs of tasks that are still there."""
+        home, found = f"HOME={self.folder}".encode(), []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with suppress(OSError):
+                variables = path.read_bytes().split(b"\0")
+                if home in variables and any(variable.startswith(b"AGENTDASH_MARK=") for variable in variables):
+                    found.append(int(path.parent.name))
+        return found
 
     def records(self) -> list[dict[str, Any]]:
         """What the simulator saw, once it has nothing left to serve."""

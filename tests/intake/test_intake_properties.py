@@ -101,8 +101,8 @@ def test_an_extension_field_is_checked_and_kept(monkeypatch: pytest.MonkeyPatch)
             raise Reject(f"{name} must be ['a']")
         return value
 
-    monkeypatch.setitem(fields.EXTENSION_FIELDS, "after", check)
-    assert one({"after": ["a"], "prompt": "p"}).body == '{"prompt":"p","after":["a"]}'
+    monkeypatch.setitem(fields.EXTENSION_FIELDS, "colour", check)
+    assert one({"colour": ["a"], "prompt": "p"}).body == '{"prompt":"p","colour":["a"]}'
     bad = BadLines()
-    assert list(read_tasks(["-"], stdin=io.BytesIO(b'{"prompt":"p","after":1}'), bad=bad)) == []
-    assert [line.reason for line in bad] == ["after must be ['a']"]
+    assert list(read_tasks(["-"], stdin=io.BytesIO(b'{"prompt":"p","colour":1}'), bad=bad)) == []
+    assert [line.reason for line in bad] == ["colour must be ['a']"]

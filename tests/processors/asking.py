@@ -17,7 +17,7 @@ from agentdash.engine.processors import AnthropicClients, MessagesProcessor, Mes
 from agentdash.engine.rotation import APIRotationState
 from agentdash.engine.runner import TaskRunner
 from agentdash.engine.store import Claim
-from agentdash.model import Answer, Attempt, Failure, Task
+from agentdash.model import Answer, Attempt, Failure, Spent, Task
 from agentdash.secret import Secret
 
 KEY = "sim-key-1-0000"
@@ -33,6 +33,7 @@ class Asked:
     error: BaseException | None = None
     organizations: list[str | None] = field(default_factory=list)
     progress: list[str] = field(default_factory=list)
+    spent: Spent = field(default_factory=Spent)
 
 
 def credential(base_url: str, key: str = KEY, name: str = "key-1", **fields: Any) -> APICredential:
@@ -73,6 +74,7 @@ async def ask(
         asked.error = error
         asked.failure = classify(describe(error, time.time()))
     finally:
+        asked.spent = context.spent
         await source.close()
     return asked
 

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from agentdash.engine.processors import TaskContext
 from agentdash.engine.rotation import APIRotationState
-from agentdash.model import FailureClass
+from agentdash.model import FailureClass, Spent
 from agentdash.simulator import (
     FailureRates,
     KeyBehaviour,
@@ -114,6 +114,25 @@ async def test_an_error_event_inside_a_stream_is_trouble_of_the_service() -> Non
     assert asked.failure is not None
     assert (asked.failure.failure_class, asked.failure.error_type) == (_S, "overloaded_error")
     assert asked.failure.status_code is None, "the 200 that the stream began with says nothing"
+
+
+@pytest.mark.parametrize("kind", [Kind.DROP_STREAM, Kind.RESET_STREAM, Kind.CUT_STREAM])
+async def test_an_answer_that_broke_off_has_cost_what_it_said_of_itself(kind: Kind) -> None:
+    async with Simulator(failing(kind)) as simulator:
+        asked = await ask(simulator.base_url, model="claude-haiku-4-5")
+        (record,) = simulator.records
+    assert asked.failure is not None
+    assert asked.spent.usage is not None
+    assert asked.spent.usage.input_tokens == record.input_tokens > 0
+    assert (asked.spent.cost_usd or 0) > 0
+
+
+@pytest.mark.parametrize("kind", [Kind.OVERLOADED, Kind.DROP_BEFORE, Kind.ERROR_EVENT])
+async def test_what_was_refused_has_cost_nothing(kind: Kind) -> None:
+    async with Simulator(failing(kind)) as simulator:
+        asked = await ask(simulator.base_url)
+    assert asked.failure is not None
+    assert asked.spent == Spent()
 
 
 @pytest.mark.parametrize("form", ["seconds", "date"])

@@ -431,6 +431,23 @@ async def test_cancel(store: Store) -> None:
     assert [row.cancel_requested for row in store.running()] == [False]
 
 
+async def test_what_attempts_have_cost_adds_up_and_outlives_a_requeue(store: Store) -> None:
+    await store.add(specs(1))
+    for state, cost in ((PENDING, 0.25), (FAILED, 0.5), (PENDING, 0.0), (PENDING, 1.0)):
+        if task_of(store, "t1").state is FAILED:
+            assert await store.requeue(["t1"]) == 1
+        held = await claim(store, "t1")
+        settlement = end(held, state, totals=Totals(cost_usd=cost))
+        assert await store.settle(held, settlement)
+        assert not await store.settle(held, settlement), "once"
+    assert task_of(store, "t1").cost_usd == 1.75
+    assert (await claim(store, "t1")).task.cost_usd == 1.75
+    assert store.totals().cost_usd == 1.75
+    await store.reclaim(store.running()[0], end(store.running()[0], PENDING))
+    await store.cancel(["t1"], NOW)
+    assert json.loads(store.result("t1") or "")["agentdash"]["cost_usd"] == 1.75
+
+
 # -- the rest --------------------------------------------------------------------------------------------------------
 async def test_tasks_by_state_in_pages(store: Store) -> None:
     await store.add(specs(2100))

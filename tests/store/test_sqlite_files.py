@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sqlite3
 import stat
@@ -17,9 +18,9 @@ from agentdash.engine.store import CredentialRecord, SqliteTaskStore, schema
 from agentdash.engine.store import sqlite as sqlite_module
 from agentdash.engine.store.results_file import ResultsFile
 from agentdash.errors import StoreError, StoreWriteError
-from agentdash.model import Counts
+from agentdash.model import Counts, TaskState
 from tests.support.disks import Mount, mountable
-from tests.support.stored import check, run, specs
+from tests.support.stored import NOW, check, run, spec, specs, task_of
 
 
 @pytest.fixture
@@ -72,10 +73,12 @@ async def test_a_broken_first_page(project: Path) -> None:
 
 async def test_damage_that_shows_later_is_told_as_such(project: Path) -> None:
     await fill(project)
-    size = database(project).stat().st_size
-    with database(project).open("r+b") as file:
-        file.seek(4096)
-        file.write(b"\xff" * (size - 4096))
+    with closing(sqlite3.connect(database(project))) as connection:
+        roots = [page for (page,) in connection.execute("SELECT rootpage FROM sqlite_master WHERE rootpage > 0")]
+    with database(project).open("r+b") as file:  # all but the schema's own pages, which are read at once
+        for page in roots:
+            file.seek(4096 * (page - 1))
+            file.write(b"\xff" * 4096)
     before = database(project).read_bytes()
     store = SqliteTaskStore(project)
     results = ResultsFile(store, project / "results.jsonl")
@@ -134,38 +137,78 @@ _KEYS_OF_1 = """INSERT INTO credentials (fingerprint, name, organization, pool, 
     last_error, requests, rate_limited, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
-async def test_a_project_of_version_1_loses_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A project whose tasks ran, and whose keys were known, before limits were learned."""
-    keys = [
-        ("f1", "key-1", "org", "pool", 60.0, "ready", 0.0, None, 10, 2, 5.0),
-        ("f2", "key-2", None, None, 0.0, "exhausted", 99.0, "no credit", 1, 0, 6.0),
-    ]
+def _fill_old(project: Path, version: int, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[tuple[object, ...]]]:
+    """A project of an older version with 199 pending tasks and one that succeeded; returns every row by table."""
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
-        patch.setattr(schema, "SCHEMA_VERSION", 1)
-        await fill(project)
-    with closing(sqlite3.connect(database(project))) as old:
-        assert old.execute("PRAGMA user_version").fetchone() == (1,)
-        assert "learned" not in [column[1] for column in old.execute("PRAGMA table_info(credentials)")]
-        old.executemany(_KEYS_OF_1, keys)
+        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:version])
+        patch.setattr(schema, "SCHEMA_VERSION", version)
+        SqliteTaskStore(project).close_and_wait()
+    line = json.dumps({"custom_id": "t1"})
+    with closing(sqlite3.connect(database(project))) as old, old:
+        assert old.execute("PRAGMA user_version").fetchone() == (version,)
+        old.executemany(
+            "INSERT INTO tasks (seq, id, body_hash, batch, priority, state) VALUES (?, ?, ?, 1, ?, ?)",
+            [(n, s.id, s.body_hash, n % 3, 2 if n == 1 else 0) for n, s in enumerate(specs(200), 1)],
+        )
+        bodies = [(n, s.body) for n, s in enumerate(specs(200), 1)]
+        old.executemany("INSERT INTO bodies (seq, body) VALUES (?, ?)", bodies)
+        old.execute("INSERT INTO results (seq, line) VALUES (1, ?)", (line,))
+        old.execute("UPDATE totals SET pending = 199, succeeded = 1")
+        old.executemany(_KEYS_OF_1, _KEYS)
         old.execute("INSERT INTO meta (key, value) VALUES ('active_credential', 'f2')")
-        old.commit()
-        before = list(old.iterdump())
+    return _rows(project)
+
+
+def _rows(project: Path, columns: dict[str, list[str]] | None = None) -> dict[str, list[tuple[object, ...]]]:
+    """What each table holds, of these columns; the first row of each are the names of the columns."""
+    found: dict[str, list[tuple[object, ...]]] = {}
+    with closing(sqlite3.connect(database(project))) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for table in tables if columns is None else columns:
+            names = columns[table] if columns else [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+            rows = connection.execute(f"SELECT {', '.join(names)} FROM {table}").fetchall()
+            found[table] = [tuple(names), *rows]
+    return found
+
+
+_KEYS = [
+    ("f1", "key-1", "org", "pool", 60.0, "ready", 0.0, None, 10, 2, 5.0),
+    ("f2", "key-2", None, None, 0.0, "exhausted", 99.0, "no credit", 1, 0, 6.0),
+]
+
+
+@pytest.mark.parametrize("version", range(1, schema.SCHEMA_VERSION))
+async def test_a_project_of_an_older_version_loses_nothing(
+    project: Path, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    """A project whose tasks ran, and whose keys were known, before limits were learned, costs kept, tasks waited."""
+    before = _fill_old(project, version, monkeypatch)
     store = SqliteTaskStore(project)
-    assert store.credentials() == [CredentialRecord(*key) for key in keys]
+    assert _rows(project, {table: [str(name) for name in rows[0]] for table, rows in before.items()}) == before
+    assert store.credentials() == [CredentialRecord(*key) for key in _KEYS]
     assert {record.learned for record in store.credentials()} == {""}
     assert store.active_credential() == "f2"
     assert store.counts() == Counts(pending=199, succeeded=1)
     check(store)
+    assert [ready.id for ready in store.ready(2, NOW)] == ["t2", "t5"]
     await store.save_credentials([CredentialRecord("f1", "key-1", learned="{}", updated_at=5.0)], None)
     assert [record.learned for record in store.credentials()] == ["{}", ""]
     await store.close()
     with closing(sqlite3.connect(database(project))) as now:
-        tables = ('INSERT INTO "credentials"', "CREATE TABLE credentials")
-        kept = [line for line in now.iterdump() if not line.startswith(tables)]
-        assert kept == [line for line in before if not line.startswith(tables)]
-        now.execute(_KEYS_OF_1, ("f3", *keys[0][1:]))  # a run of before that is still at work
+        now.execute(_KEYS_OF_1, ("f3", *_KEYS[0][1:]))  # a run of before that is still at work
         assert now.execute("SELECT learned FROM credentials WHERE fingerprint = 'f3'").fetchone() == ("",)
+
+
+async def test_tasks_of_an_older_version_can_be_waited_for(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _fill_old(project, schema.SCHEMA_VERSION - 1, monkeypatch)
+    store = SqliteTaskStore(project)
+    await store.add([spec("new", after=["t1", "t2"], priority=9)])
+    assert task_of(store, "new").state is TaskState.PENDING
+    assert store.ready(1, NOW)[0].id == "t2"
+    await run(store, "t2")
+    assert store.ready(1, NOW)[0].id == "new"
+    check(store)
+    await store.close()
 
 
 async def test_a_migration_that_fails_changes_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
 from agentdash.engine.results import failed_line, succeeded_line
 from agentdash.engine.store import Claim, MemoryTaskStore, RunningTask, Settlement, SqliteTaskStore, claimed
+from agentdash.engine.store.reads import SqliteReads
 from agentdash.model import (
     FINISHED_STATES,
     Answer,
@@ -25,13 +26,27 @@ from agentdash.model import (
 
 NOW = 1_700_000_000.0
 Store = SqliteTaskStore | MemoryTaskStore
+Reads = SqliteReads | MemoryTaskStore
 
 
-def spec(task_id: str, prompt: str = "", *, priority: int = 0, auto_id: bool = False, source: str = "") -> TaskSpec:
+def spec(
+    task_id: str,
+    prompt: str = "",
+    *,
+    priority: int = 0,
+    auto_id: bool = False,
+    source: str = "",
+    after: Sequence[str] = (),
+    locks: Sequence[str] = (),
+) -> TaskSpec:
     """A task as intake makes it."""
-    body = json.dumps({"prompt": prompt or f"prompt of {task_id}"}, ensure_ascii=False, separators=(",", ":"))
+    task: dict[str, Any] = {"prompt": prompt or f"prompt of {task_id}"}
+    task |= {"after": list(after)} if after else {}
+    task |= {"lock": list(locks)} if locks else {}
+    body = json.dumps(task, ensure_ascii=False, separators=(",", ":"))
     digest = hashlib.blake2b(body.encode(), digest_size=16).digest()
-    return TaskSpec(task_id, body, digest, priority, source or f"tasks.jsonl:{task_id}", auto_id)
+    where = source or f"tasks.jsonl:{task_id}"
+    return TaskSpec(task_id, body, digest, priority, where, auto_id, tuple(after), tuple(locks))
 
 
 def specs(number: int, prefix: str = "t") -> Iterator[TaskSpec]:
@@ -109,20 +124,46 @@ async def run(store: Store, task_id: str, state: TaskState = TaskState.SUCCEEDED
     return held
 
 
-def recount(store: Store) -> Counts:
+def recount(store: Reads) -> Counts:
     """The counts as the tasks themselves say them."""
     numbers = {f.name: 0 for f in fields(Counts)}
     for record in store.tasks():
         numbers[record.state.value] += 1
+        numbers["held"] += record.held_by is not None
     return Counts(**numbers)
 
 
-def check(store: Store) -> None:
-    """What holds at any moment: the kept counts are the counted ones, and a result there is for finished tasks only."""
+def check(store: Reads) -> None:
+    """What holds at any moment: the kept counts are the counted ones, what waits waits for as much as it says, and a
+    result there is for finished tasks only."""
     assert store.counts() == recount(store)
+    check_links(store)
     for record in store.tasks():
         line = store.result(record.id)
         assert (line is not None) == (record.state in FINISHED_STATES), record
         if line is not None:
             assert json.loads(line)["custom_id"] == record.id
     assert {r.id for r in store.running()} == {r.id for r in store.tasks([TaskState.RUNNING])}
+
+
+def check_links(store: Reads) -> None:
+    """A task waits for those of its dependencies that have not succeeded, and is held if one that it waits for, itself
+    or through others, failed or was cancelled: `held_by` is such a one."""
+    records = {record.id: record for record in store.tasks()}
+    holders: dict[str, set[str]] = {}
+    for record in records.values():
+        assert record.waits_for == sum(records[i].state is not TaskState.SUCCEEDED for i in record.after), record
+        if record.waits_for:
+            assert record.state in (TaskState.PENDING, TaskState.CANCELLED), record
+        found: set[str] = set()
+        ahead = list(record.after) if record.state is TaskState.PENDING else []
+        while ahead:
+            needed = records[ahead.pop()]
+            ahead += needed.after
+            if needed.state in (TaskState.FAILED, TaskState.CANCELLED):
+                found.add(needed.id)
+        holders[record.id] = found
+        assert (record.held_by in found) if found else record.held_by is None, record
+    told = store.holders(len(records))
+    assert set(told) <= {holder for found in holders.values() for holder in found}
+    assert bool(told) == any(holders.values())

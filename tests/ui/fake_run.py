@@ -235,6 +235,13 @@ class FakeRun:
         self._call("requeue_group", group)
         return self._requeue(self._of_group(group))
 
+    async def prioritize(self, ids: Sequence[str], *, by: int) -> int:
+        self._call("prioritize", (tuple(ids), by))
+        chosen = [self.tasks[i] for i in ids if i in self.tasks and self.tasks[i].state is TaskState.PENDING]
+        for task in chosen:
+            task.priority += by
+        return len(chosen)
+
     async def cancel(self, ids: Sequence[str]) -> tuple[int, int]:
         self._call("cancel", tuple(ids))
         chosen = [self.tasks[i] for i in ids if i in self.tasks]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agentdash.model import Snapshot, TaskState, Totals, UndoView, WorkerView
+from agentdash.model import LimitsView, Snapshot, TaskState, Totals, UndoView, WorkerView
 from tests.ui.fake_run import FakeRun
 
 
@@ -14,6 +14,19 @@ def running(run: FakeRun) -> None:
 
 def paused(run: FakeRun) -> None:
     run.view = replace(run.view, status="paused", paused=True, waiting_for="paused", done_at=None)
+
+
+def limited(run: FakeRun) -> None:
+    """Its cost is limited, and so is its time."""
+    run.view = replace(run.view, limits=LimitsView(25.0, None, run.clock.now() + 2532))
+
+
+def limit_reached(run: FakeRun) -> None:
+    paused(run)
+    reason = "the limit of $25.00 is reached ($24.96 spent)"
+    totals = replace(run.view.totals, cost_usd=24.96)
+    limits = LimitsView(25.0, left_s=2532.0, reached=reason)
+    run.view = replace(run.view, waiting_for=reason, totals=totals, limits=limits)
 
 
 def draining(run: FakeRun) -> None:

@@ -6,7 +6,7 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.binding import Binding
 
-from agentdash.model import Counts, Snapshot
+from agentdash.model import Counts, LimitsView, Snapshot
 from agentdash.ui.panels.banner import Banner
 from agentdash.ui.panels.keybar import KeyBar
 from tests.ui.moments import NOW, moment
@@ -87,6 +87,24 @@ async def test_the_banner_of_a_run_that_ended_with_failures_names_what_can_be_do
     assert (await banner(ended, 60)).startswith("Finished: 584 done, 16 failed · e errors")
     several = moment(status="finished", counts=Counts(7, 0, 584, 16, 2))
     assert "584 done, 16 failed, 2 cancelled, 7 left" in await banner(several, 120)
+
+
+async def test_the_banner_of_a_run_that_ended_with_held_tasks_counts_them() -> None:
+    ended = moment(status="finished", counts=Counts(12, 0, 584, 1, held=12))
+    assert "Finished: 584 done, 1 failed, 12 held · e errors · R requeues" in await banner(ended, 120)
+
+
+REACHED = LimitsView(25.0, reached="the limit of $25.00 is reached ($24.96 spent)")
+
+
+async def test_the_banner_of_a_limit_that_is_reached_says_which_and_how_to_go_on() -> None:
+    limited = moment(status="paused", counts=Counts(5), limits=REACHED)
+    assert await banner(limited, 80) == "The limit of $25.00 is reached ($24.96 spent) · p goes on without it"
+    assert await banner(limited, 60) == "The limit of $25.00 is reached ($24.96 spent) · p goes on"
+    assert (await banner(limited, 40)).startswith("p goes on · The limit of $25.00 is re…")
+    still = moment(status="paused", counts=Counts(5, 3), limits=REACHED)
+    assert (await banner(still, 120)).endswith("($24.96 spent) · p goes on without it · 3 tasks still run")
+    assert await banner(moment(limits=REACHED), 80) == ""
 
 
 async def test_a_long_reason_is_cut_at_its_end() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from textual.geometry import Region
 
-from agentdash.model import Counts, Snapshot, UndoView
+from agentdash.model import Counts, LimitsView, Snapshot, UndoView
 from agentdash.ui.panels.header import RunHeader, header_lines, run_line
 from tests.ui.moments import HOSTILE, MONOTONIC, NOW, Stage, moment, regions_drawn
 from tests.ui.screen_text import screen_lines, screen_text
@@ -83,6 +83,53 @@ def test_no_figure_moves_when_one_grows_or_a_reason_comes(width: int) -> None:
     names = ("429s", "retries", "tokens", " in ", " out", "recoveries", "/2,000", "ETA", "✖")
     places = {tuple("\n".join(header(each, width)).find(name) for name in names) for each in moments}
     assert len(places) == 1
+
+
+LIMITED = LimitsView(25.0, None, NOW + 4000)
+
+
+def test_a_limit_stands_beside_the_cost_and_the_time_that_is_left_beside_the_eta() -> None:
+    bar, ends = "━━━━━━╍─────", "ETA 0:10   left 1:06:40"
+    assert header(moment(limits=LIMITED), 120) == [
+        f" agentdash · reports-2026-11  ● RUNNING  {bar}  ✖ 4 failed  1,204/2,000   60 %   79.6/s  {ends}",
+        f" $4.18 of $25   429s 7     retries 31    tokens 1.2M in 310k out{'64 of 64 busy':>55}",
+    ]
+    assert header(moment(limits=LIMITED), 80) == [
+        " agentdash · reports-2026-11        ● RUNNING   79.6/s  ETA 0:10   left 1:06:40",
+        " ━━━━━━━━━━━━━━━━━━━━━━━━━━╍╾──────────────────  ✖ 4 failed  1,204/2,000   60 %",
+        f" $4.18 of $25   429s 7     {'64 of 64 busy':>52}",
+    ]
+    for width in range(50, 221):
+        assert "$4.18 of $25" in "\n".join(header(moment(limits=LIMITED), width))
+    assert "$4.18 of $0.50" in header(moment(limits=LimitsView(0.5)), 80)[2]
+
+
+def test_a_time_that_stands_is_shown_as_it_stands_and_none_when_all_is_done() -> None:
+    assert "left 0:30" in header(moment(status="paused", limits=LimitsView(left_s=30.0)), 120)[0]
+    both = LimitsView(ends_at=NOW + 10, left_s=30.0)
+    assert "left 0:10" in header(moment(status="paused", limits=both), 120)[0]
+    assert "left 0:00" in header(moment(limits=LimitsView(ends_at=NOW - 10)), 120)[0]
+    assert "left" not in header(moment(status="finished", limits=both), 120)[0]
+
+
+def test_a_limit_that_is_reached_is_why_nothing_is_done() -> None:
+    reason = "the limit of $25.00 is reached ($24.96 spent)"
+    reached = LimitsView(25.0, reached=reason)
+    assert header(moment(status="paused", waiting_for=reason, limits=reached), 120)[1].endswith(f"  {reason}")
+
+
+def test_held_tasks_are_why_a_run_is_finished() -> None:
+    reason = "12 tasks wait for tasks that failed: t3, t9"
+    ended = moment(status="finished", waiting_for=reason, counts=Counts(12, 0, 584, 2, held=12))
+    assert header(ended, 120)[1].endswith(f"  {reason}")
+
+
+def test_no_figure_moves_when_the_cost_comes_near_its_limit() -> None:
+    for width in (60, 80, 100, 120, 150, 200):
+        costs = (0.0, 4.18, 24.96, 25.03)
+        moments = [moment(limits=LIMITED, totals=replace(moment().totals, cost_usd=cost)) for cost in costs]
+        places = {tuple("\n".join(header(each, width)).find(name) for name in ("429s", "busy")) for each in moments}
+        assert len(places) == 1
 
 
 def test_where_it_is_roomy_the_counts_of_the_sketch_are_there() -> None:

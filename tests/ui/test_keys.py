@@ -21,6 +21,7 @@ from agentdash.ui.panels.workers import Workers
 from agentdash.ui.screens.groups import GroupsScreen
 from agentdash.ui.screens.help import HelpScreen
 from agentdash.ui.screens.log import LogScreen
+from agentdash.ui.screens.main import MainScreen
 from agentdash.ui.screens.task import TaskScreen
 from tests.ui.fake_run import FakeRun
 from tests.ui.opened import opened, settled, type_into
@@ -167,6 +168,34 @@ async def test_x_cancels_after_a_question(run: FakeRun) -> None:
         await pilot.press("x", "y")
         await settled(app, pilot)
         assert run.called("cancel") == [(chosen,)]
+
+
+def test_a_screen_that_is_not_made_yet_searches_for_nothing(run: FakeRun) -> None:
+    """The app's timer may come before the panels are there."""
+    app = DashboardApp(run)
+    assert not MainScreen(run, app.verbs).is_searching
+
+
+async def test_greater_and_less_change_the_priority_of_pending_tasks(run: FakeRun) -> None:
+    async with opened(run) as (app, pilot):
+        await pilot.press("2")
+        await settled(app, pilot)
+        await pilot.press("space", "space")
+        chosen = queue_of(app).selected_ids()
+        await pilot.press("greater_than_sign", "greater_than_sign", "less_than_sign")
+        await settled(app, pilot)
+        assert run.called("prioritize") == [((chosen, 1),), ((chosen, 1),), ((chosen, -1),)]
+        assert queue_of(app).selected_ids() == chosen  # still marked, for who wants it once more
+        assert "2 tasks: priority 1 less. u takes it back." in screen_text(app)
+
+
+async def test_a_priority_is_dimmed_where_nothing_is_pending(run: FakeRun) -> None:
+    async with opened(run) as (app, pilot):
+        await pilot.press("4")
+        await settled(app, pilot)
+        assert app.screen.check_action("prioritize", (1,)) is None
+        await pilot.press("greater_than_sign")
+        assert not run.called("prioritize")
 
 
 async def test_plus_and_minus_change_the_workers(run: FakeRun) -> None:

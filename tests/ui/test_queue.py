@@ -15,7 +15,17 @@ from textual.geometry import Region
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from agentdash.model import Counts, Snapshot, TaskQuery, TaskRow, TaskSort, TaskState, TaskWindow, Totals
+from agentdash.model import (
+    Counts,
+    LinkedTask,
+    Snapshot,
+    TaskQuery,
+    TaskRow,
+    TaskSort,
+    TaskState,
+    TaskWindow,
+    Totals,
+)
 from agentdash.ui.panels import filterbar, tasklist, taskrows
 from agentdash.ui.panels.asking import HOLD_S, LEAST_S, LIVE_S, Asking
 from agentdash.ui.panels.cells import place
@@ -808,6 +818,9 @@ async def test_sorting_by_key_and_by_title() -> None:
 
 
 # -- how a task looks ------------------------------------------------------------------------------------------------
+_PENDING = [("a", ""), ("○ pending", "dim"), ("–", "dim"), ("–", "dim"), ("–", "dim")]
+
+
 @pytest.mark.parametrize(
     ("row", "cells"),
     [
@@ -822,6 +835,18 @@ async def test_sorting_by_key_and_by_title() -> None:
         (
             TaskRow(1, "a", TaskState.PENDING, available_at=NOW - 5, text="words"),
             [("a", ""), ("○ pending", "dim"), ("–", "dim"), ("–", "dim"), ("–", "dim"), ("words", "")],
+        ),
+        (
+            TaskRow(1, "a", TaskState.PENDING, text="words", waits_for=("b", "c"), waits_for_more=1200),
+            [*_PENDING, ("waits for b, c and 1,200 more", "dim")],
+        ),
+        (
+            TaskRow(1, "a", TaskState.PENDING, waits_for=("b",), held_by=LinkedTask("c", TaskState.FAILED)),
+            [*_PENDING, ("held: c failed", "warn")],
+        ),
+        (
+            TaskRow(1, "a", TaskState.PENDING, waits_for=("b",), held_by=LinkedTask("c", TaskState.CANCELLED)),
+            [*_PENDING, ("held: c was cancelled", "warn")],
         ),
         (
             TaskRow(1, "a", TaskState.FAILED, 0, 3, None, NOW - 7300, 0.0, "words", "400: refused"),

@@ -27,7 +27,19 @@ from agentdash.ui.panels.workers import Workers
 from agentdash.ui.screens.task import TaskScreen
 from tests.ui.fake_run import FakeRun
 from tests.ui.opened import PicturedApp, settled, type_into
-from tests.ui.run_states import draining, empty, finished, paused, running, stalled, starting, undo_offered, waiting
+from tests.ui.run_states import (
+    draining,
+    empty,
+    finished,
+    limit_reached,
+    limited,
+    paused,
+    running,
+    stalled,
+    starting,
+    undo_offered,
+    waiting,
+)
 from tests.ui.screen_text import screen_text, until
 
 Compare = Callable[..., bool]
@@ -104,7 +116,8 @@ def see(text: str) -> Drive:
 
 # -- the states of a run ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    "state", [running, paused, draining, stalled, finished, starting, empty, waiting, undo_offered],
+    "state", [running, paused, draining, stalled, finished, starting, empty, waiting, undo_offered, limited,
+              limit_reached],
     ids=lambda state: state.__name__,
 )  # fmt: skip
 def test_main(matches: Compare, run: FakeRun, state: Callable[[FakeRun], None]) -> None:
@@ -117,7 +130,9 @@ def test_main_of_size(matches: Compare, run: FakeRun, size: tuple[int, int]) -> 
     assert matches(run, size=size)
 
 
-@pytest.mark.parametrize("state", [draining, stalled, undo_offered], ids=lambda state: state.__name__)
+@pytest.mark.parametrize(
+    "state", [draining, stalled, undo_offered, limited, limit_reached], ids=lambda state: state.__name__
+)
 def test_narrow_main(matches: Compare, run: FakeRun, state: Callable[[FakeRun], None]) -> None:
     state(run)
     assert matches(run, size=NARROW)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.color import Color as RichColor
 
-from agentdash.model import Attempt, TaskDetail, TaskState
+from agentdash.model import Attempt, LinkedTask, TaskDetail, TaskState
 from agentdash.ui.panels.document import Document
 from agentdash.ui.screens.tasktext import describe, saved_text
 from agentdash.ui.themes import THEMES
@@ -96,6 +96,18 @@ def test_an_exception_of_a_functions_own_was_not_refused_by_anybody() -> None:
 )
 def test_a_small_value_stands_on_one_line(value: Any, shown: str) -> None:
     assert describe(TaskDetail(a_task().row(), {"prompt": "x", "v": value})).parameters == shown
+
+
+def test_what_a_task_waits_for_and_what_waits_for_it_stand_with_their_states() -> None:
+    after = (LinkedTask("t3", TaskState.FAILED), LinkedTask("t4", TaskState.SUCCEEDED))
+    held = LinkedTask("t5", TaskState.PENDING, held=True)
+    detail = TaskDetail(a_task(TaskState.PENDING).row(), PAYLOAD, after=after, needed_by=(held,))
+    sections = describe(detail).sections(TaskState.PENDING, live=False)
+    assert sections[0] == ("Waits for", "✖ t3  failed\n✔ t4  done")
+    assert ("Needed by", "○ t5  pending, held") in sections
+    ended = dict(describe(detail).sections(TaskState.SUCCEEDED, live=False))
+    assert "Waits for" not in ended
+    assert "Needed by" in ended
 
 
 def test_the_file_keeps_the_parameters() -> None:

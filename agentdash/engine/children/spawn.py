@@ -21,6 +21,7 @@ from typing import NamedTuple
 from agentdash.engine.children import guardian
 from agentdash.engine.children.guardian import MARK, MARK_BYTES, end_family, family, kill_family
 from agentdash.engine.children.register import ChildRegister, end_left_behind
+from agentdash.engine.whole import whole
 
 _PIPE_BYTES = 1 << 18
 _LOOK_S = 0.02
@@ -51,9 +52,11 @@ class Children:
         `reads`: whether it is given something on its standard input. What a run that died may have left running for
         the task is ended first.
         """
-        await self._end_orphans(task)
+        await self.end_orphans(task)
         async with self._one_by_one:  # a start holds the loop for a few milliseconds
-            return await self._start(arguments, task, cwd, environment, reads=reads)
+            start = self._start(arguments, task, cwd, environment, reads=reads)
+            # Python 3.11 may wait for ever where the start of a program with pipes is cancelled in its first moments.
+            return await whole(start, undo=lambda child: child.end(0))
 
     async def _start(
         self, arguments: Sequence[str], task: str, cwd: Path, environment: Mapping[str, str], *, reads: bool
@@ -87,7 +90,8 @@ class Children:
             raise
         return Child(process, mark, streams, register, slot)
 
-    async def _end_orphans(self, task: str) -> None:
+    async def end_orphans(self, task: str) -> None:
+        """End what a run that died has left running for a task. Raises OSError where it does not end."""
         deadline = asyncio.get_running_loop().time() + _ORPHANS_S
         while not end_left_behind(self._folder, task)[1]:
             if asyncio.get_running_loop().time() > deadline:

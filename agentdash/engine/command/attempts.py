@@ -34,6 +34,11 @@ def safe_name(task_id: str) -> str:
     return lock_file_name(task_id, one_case=_ONE_CASE).removesuffix(".lock")
 
 
+def log_path(folder: Path, task_id: str, attempt: int) -> Path:
+    """Where the output of an attempt is kept, in the folder of all attempts."""
+    return folder / safe_name(task_id) / f"{attempt}.log"
+
+
 class AttemptFiles:
     """The files of a project's attempts, in `folder`."""
 
@@ -43,7 +48,7 @@ class AttemptFiles:
 
     def open_log(self, task_id: str, attempt: int) -> AttemptLog:
         """The output file of an attempt that begins."""
-        return AttemptLog(self._of(task_id) / f"{attempt}.log", self._clock)
+        return AttemptLog(log_path(self.folder, task_id, attempt), self._clock)
 
     def session(self, task_id: str) -> Mapping[str, Any]:
         """What earlier attempts have left for the next one; nothing if there is none, or it cannot be read."""

@@ -11,8 +11,10 @@ from agentdash.config import Settings
 from agentdash.engine.command.presets import failure_rules, find_preset, for_command
 from agentdash.engine.command.processor import CommandProcessor, CommandSettings
 from agentdash.engine.command.recipe import Recipe
+from agentdash.engine.command.template import split
 from agentdash.engine.credentials import load_credentials
 from agentdash.engine.store.sqlite import STATE_DIR
+from agentdash.engine.workspaces import Workspaces
 from agentdash.errors import UsageError
 
 _COMMAND = "command"
@@ -23,16 +25,18 @@ def command_processor(settings: Settings) -> CommandProcessor:
     recipe = _recipe(settings)
     if sys.platform == "win32":
         raise UsageError("Commands as tasks need Linux or macOS.", hint="On Windows, use the Linux subsystem (WSL).")
+    state = Path(os.path.realpath(settings.project), STATE_DIR)
     return CommandProcessor(
         recipe,
         CommandSettings(
             project=settings.project,
-            state=Path(os.path.realpath(settings.project), STATE_DIR),
+            state=state,
             timeout_s=settings.timeout_s,
             grace_s=settings.kill_grace_s,
             model=settings.model,
             system=settings.system,
         ),
+        workspaces=Workspaces(settings.project, state, settings.worktree_base) if settings.worktree else None,
     )
 
 
@@ -53,5 +57,8 @@ def _recipe(settings: Settings) -> Recipe:
                 f"A command and the processor {settings.processor!r} do not go together.",
                 hint="Change the preset's command in [presets." + settings.processor + "], or use --processor command.",
             )
-        recipe = replace(preset, rules=(*rules, *preset.rules))
+        more = settings.command_args
+        added = () if more is None else split(more, "args") if isinstance(more, str) else tuple(more)
+        recipe = replace(preset, command=(*preset.command, *added), rules=(*rules, *preset.rules))
+        recipe.check("args")
     return replace(recipe, passed=(*recipe.passed, *settings.command_env))

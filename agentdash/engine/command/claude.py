@@ -10,11 +10,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
+from agentdash.engine.command.sessioncost import SessionCost, number
 from agentdash.engine.command.verdict import Ended, FailureRule, describe_end, ruled
+from agentdash.engine.conversation import short, shown
 from agentdash.engine.failures import ErrorFacts, StatedFailureError, classify
-from agentdash.model import Answer, Failure, FailureClass, Usage
+from agentdash.model import Answer, Failure, FailureClass
 
 _NAME: Final = "ClaudeCode"
 _MADE_UP: Final = "<synthetic>"
@@ -26,20 +29,20 @@ _TIMED_OUT: Final = re.compile(r"timed? ?out", re.IGNORECASE)
 _NOT_LOGGED_IN: Final = re.compile(r"not logged in|/login", re.IGNORECASE)
 _NO_SESSION: Final = "No conversation found"
 _LIMITED, _REFUSED = 429, frozenset({401, 403})
-_LONGEST_SHOWN: Final = 300
-_LARGEST: Final = 1e15
 
 
 class ClaudeReader:
     """One attempt's session of Claude Code.
 
-    `session` is what earlier attempts have left: the id to go on with. Only a session in which something was answered
-    is worth going on with; and one that the program does not know any more is forgotten.
+    `session` is what earlier attempts have left: the id to go on with, and what is counted of its cost. Only a session
+    in which something was answered is worth going on with; and one that the program does not know any more is
+    forgotten.
     """
 
     def __init__(self, session: Mapping[str, Any], rules: tuple[FailureRule, ...] = ()) -> None:
         self._rules = rules
         self._known = session.get("id")
+        self._cost = SessionCost(session.get("counted"))
         self._news: Mapping[str, Any] | None = None
         self._result: Mapping[str, Any] | None = None
 
@@ -55,7 +58,7 @@ class ClaudeReader:
         return "" if reader is None else reader(self, event)
 
     def session(self) -> Mapping[str, Any] | None:
-        """The session, when it has become worth keeping, or is to be forgotten; told once."""
+        """The session, when it has become worth keeping, has cost something, or is to be forgotten; told once."""
         news, self._news = self._news, None
         return news
 
@@ -67,7 +70,9 @@ class ClaudeReader:
                 FailureClass.TASK, f"ended without a result ({describe_end(ended)})", error_type="NoResult"
             )
         if result.get("is_error") or ended.exit_code:
-            raise ruled(ended, self._rules) or StatedFailureError.of(_failure(result, ended))
+            stated = ruled(ended, self._rules)
+            failure = stated.failure if stated is not None else _failure(result, ended)
+            raise StatedFailureError.of(replace(failure, usage=self._cost.usage, cost_usd=self._cost.cost_usd))
         return Answer(
             output=_text(result.get("result")),
             value={
@@ -75,8 +80,8 @@ class ClaudeReader:
                 "turns": result.get("num_turns"),
                 "permission_denials": _denials(result),
             },
-            usage=_usage(result),
-            cost_usd=_number(result.get("total_cost_usd")),
+            usage=self._cost.usage,
+            cost_usd=self._cost.cost_usd,
         )
 
     # -- events ------------------------------------------------------------------------------------------------------
@@ -84,13 +89,13 @@ class ClaudeReader:
         if event.get("subtype") == "api_retry":
             return self._retry(event)
         if event.get("subtype") == "permission_denied":
-            return f"[not allowed: {_short(event.get('tool_name') or event.get('message') or 'a tool')}]\n"
+            return f"[not allowed: {short(event.get('tool_name') or event.get('message') or 'a tool')}]\n"
         return ""
 
     def _retry(self, event: Mapping[str, Any]) -> str:
         """Its own retry: of an overload it may go on, but keys and limits are not its business."""
-        status, wait_s = _status(event.get("error_status")), (_number(event.get("retry_delay_ms")) or 0.0) / 1000
-        what = f"{status or ''} {_short(event.get('error'))}".strip()
+        status, wait_s = _status(event.get("error_status")), (number(event.get("retry_delay_ms")) or 0.0) / 1000
+        what = f"{status or ''} {short(event.get('error'))}".strip()
         if status == _LIMITED:
             raise StatedFailureError(FailureClass.LIMITED, what, status_code=_LIMITED, retry_after=wait_s)
         if status in _REFUSED:
@@ -104,19 +109,22 @@ class ClaudeReader:
         session = event.get("session_id")
         if isinstance(session, str) and session != self._known:
             self._known, self._news = session, {"id": session}
-        return "".join(_shown(block) for block in _blocks(message))
+        return "".join(shown(block) for block in _blocks(message))
 
     def _user(self, event: Mapping[str, Any]) -> str:
         message = event.get("message")
-        return "".join(_shown(block) for block in _blocks(message)) if isinstance(message, Mapping) else ""
+        return "".join(shown(block) for block in _blocks(message)) if isinstance(message, Mapping) else ""
 
     def _end(self, event: Mapping[str, Any]) -> str:
         self._result = event
+        self._cost.take(event)
+        if isinstance(self._known, str) and (counted := self._cost.record()) is not None:
+            self._news = {"id": self._known, "counted": list(counted)}
         if not event.get("is_error"):
             return ""
         if _NO_SESSION in _errors(event):
             self._known, self._news = None, {}
-        return f"[{_short(_words(event))}]\n"
+        return f"[{short(_words(event))}]\n"
 
 
 _READERS: Final[Mapping[str, Callable[[ClaudeReader, Mapping[str, Any]], str]]] = {
@@ -153,16 +161,6 @@ def _errors(result: Mapping[str, Any]) -> str:
     return "; ".join(map(_text, errors)) if isinstance(errors, list) else ""
 
 
-def _usage(result: Mapping[str, Any]) -> Usage | None:
-    """All models' tokens together: of the whole session, as the cost is, where `usage` is of the last part only."""
-    models = result.get("modelUsage")
-    found = [m for m in models.values() if isinstance(m, Mapping)] if isinstance(models, Mapping) else []
-    if not found:
-        return None
-    names = ("inputTokens", "outputTokens", "cacheCreationInputTokens", "cacheReadInputTokens")
-    return Usage(*(sum(int(_number(model.get(name)) or 0) for model in found) for name in names))
-
-
 def _denials(result: Mapping[str, Any]) -> list[Any]:
     denials = result.get("permission_denials")
     return [
@@ -177,35 +175,8 @@ def _blocks(message: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     return (block for block in content if isinstance(block, Mapping)) if isinstance(content, list) else iter(())
 
 
-def _shown(block: Mapping[str, Any]) -> str:
-    """A part of the conversation, as it is shown while the task runs."""
-    kind = block.get("type")
-    if kind == "text":
-        return f"{_text(block.get('text'))}\n"
-    if kind == "tool_use":
-        given = block.get("input")
-        words = next((v for v in given.values() if isinstance(v, str)), "") if isinstance(given, Mapping) else ""
-        return f"▸ {_short(block.get('name'))} {_short(words)}\n"
-    if kind == "tool_result":
-        content = block.get("content")
-        parts = content if isinstance(content, list) else [content]
-        words = " ".join(_text(part.get("text") if isinstance(part, Mapping) else part) for part in parts)
-        return f"  {'✖ ' if block.get('is_error') else ''}{_short(words)}\n"
-    return ""
-
-
-def _short(value: Any) -> str:
-    words = " ".join(_text(value)[: 4 * _LONGEST_SHOWN].split())
-    return words if len(words) <= _LONGEST_SHOWN else f"{words[:_LONGEST_SHOWN]}…"
-
-
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _number(value: Any) -> float | None:
-    """A number that can be counted with; None for all else."""
-    return float(value) if type(value) in (int, float) and 0 <= value < _LARGEST else None
 
 
 def _status(value: Any) -> int | None:

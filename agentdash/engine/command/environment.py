@@ -22,6 +22,7 @@ def child_environment(
     *,
     passed: Iterable[str] = (),
     fixed: Mapping[str, str],
+    base_url_suffix: str = "",
     task_id: str,
     attempt: int,
 ) -> dict[str, str]:
@@ -34,10 +35,16 @@ def child_environment(
     environment = {
         name: value for name, value in ours.items() if any(fnmatchcase(name, pattern) for pattern in patterns)
     }
-    environment |= {"TERM": "dumb", "AGENTDASH_TASK_ID": task_id, "AGENTDASH_ATTEMPT": str(attempt), **fixed}
+    environment |= {
+        "TERM": "dumb",
+        "NO_COLOR": "1",
+        "AGENTDASH_TASK_ID": task_id,
+        "AGENTDASH_ATTEMPT": str(attempt),
+        **fixed,
+    }
     if credential is not None:
         environment["ANTHROPIC_API_KEY"] = credential.api_key.reveal()
         environment.pop("ANTHROPIC_BASE_URL", None)
         if credential.base_url:
-            environment["ANTHROPIC_BASE_URL"] = credential.base_url
+            environment["ANTHROPIC_BASE_URL"] = credential.base_url.rstrip("/") + base_url_suffix
     return environment

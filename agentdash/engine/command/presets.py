@@ -52,7 +52,7 @@ CLAUDE_ENVIRONMENT: Final[Mapping[str, str]] = {
 
 _NO_SLASH_COMMAND: Final = f" {PROMPT}"
 """A prompt that begins with a slash would be a command of the program's own, such as /clear."""
-GO_ON: Final = "You were interrupted. Look at what is done already, and go on with the task."
+GO_ON: Final = f"You were interrupted. Look at what is done already, and go on with the task:\n\n{PROMPT}"
 
 PRESETS: Final[Mapping[str, Recipe]] = {
     "claude": Recipe(
@@ -68,11 +68,12 @@ PRESETS: Final[Mapping[str, Recipe]] = {
         ("opencode", "run"),
         stdin=PROMPT,
         options={"model": ("--model", "anthropic/{model}")},
+        base_url_suffix="/v1",
         rules=_API,
         needs_key=True,
     ),
     "aider": Recipe(
-        ("aider", "--yes-always", "--no-check-update", "--no-analytics", "--message", PROMPT),
+        ("aider", "--yes-always", "--no-check-update", "--no-analytics", "--no-pretty", f"--message={PROMPT}"),
         options={"model": ("--model", "anthropic/{model}")},
         rules=_API,
         needs_key=True,
@@ -85,8 +86,9 @@ PRESETS: Final[Mapping[str, Recipe]] = {
         needs_key=True,
     ),
     "mini-swe-agent": Recipe(
-        ("mini", "--yolo", "--exit-immediately", "--task", PROMPT),
-        options={"model": ("--model", "anthropic/{model}")},
+        ("mini", "--yolo", "--exit-immediately", f"--task={PROMPT}"),
+        options={"model": ("--model", "anthropic/{model}"), "max_cost": ("--cost-limit", "{max_cost}")},
+        environment={"MSWEA_CONFIGURED": "true", "MSWEA_SILENT_STARTUP": "1"},
         rules=_API,
         needs_key=True,
     ),
@@ -134,12 +136,18 @@ def for_command(
         shell=shell,
         needs_key=needs_key or is_claude,
         stdin_again=GO_ON if is_claude and stdin is not None else None,
-        options={"session": CLAUDE_OPTIONS["session"]} if is_claude and not shell else {},
+        options=_options_for(arguments) if is_claude and not shell else {},
         environment=CLAUDE_ENVIRONMENT if is_claude else {},
         reader=ClaudeReader if is_claude else None,
     )
     recipe.check("command")
     return recipe
+
+
+def _options_for(arguments: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """What is added to a user's own `claude` command; a limit that stands there already goes first."""
+    names = ("session",) if CLAUDE_OPTIONS["max_cost"][0] in arguments else ("session", "max_cost")
+    return {name: CLAUDE_OPTIONS[name] for name in names}
 
 
 def failure_rules(entries: Any, origin: str) -> tuple[FailureRule, ...]:
@@ -189,6 +197,7 @@ def _changed(base: Recipe | None, entry: Mapping[str, Any], origin: str) -> Reci
         "needs_key": (lambda v: type(v) is bool, "true or false"),
         "env": (lambda v: isinstance(v, dict) and all(isinstance(t, str) for t in v.values()), "a table of texts"),
         "pass_env": (texts, "a list of names"),
+        "base_url_suffix": (lambda v: isinstance(v, str), "text"),
         "options": (
             lambda v: isinstance(v, dict) and all(texts(t) for t in v.values()),
             "a table of lists",
@@ -200,7 +209,7 @@ def _changed(base: Recipe | None, entry: Mapping[str, Any], origin: str) -> Reci
         raise UsageError(f"{origin}: command is missing.")
     command = entry.get("command", base.command if base else ())
     arguments = split(command, f"{origin}.command") if isinstance(command, str) else tuple(command)
-    base = base or Recipe(arguments)
+    base = base or Recipe(arguments, needs_key=True)
     stdin = entry.get("stdin", base.stdin)
     if stdin is None and not any(PROMPT in argument for argument in arguments):
         stdin = PROMPT
@@ -212,6 +221,7 @@ def _changed(base: Recipe | None, entry: Mapping[str, Any], origin: str) -> Reci
         passed=(*base.passed, *entry.get("pass_env", ())),
         rules=(*failure_rules(entry.get("failures", ()), f"{origin}.failures"), *base.rules),
         needs_key=entry.get("needs_key", base.needs_key),
+        base_url_suffix=entry.get("base_url_suffix", base.base_url_suffix),
         reader=READERS[entry["output"]] if "output" in entry else base.reader,
     )
 

@@ -6,8 +6,8 @@ import asyncio
 import errno
 import os
 import shutil
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,7 @@ from agentdash.engine.failures import StatedFailureError
 from agentdash.engine.log import LOGGER
 from agentdash.engine.processors.base import TaskContext
 from agentdash.engine.processors.patience import Patience
+from agentdash.engine.workspaces import Workspaces
 from agentdash.model import Answer, FailureClass, Task
 
 Keeper = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -50,19 +51,31 @@ class CommandSettings:
 
 
 class CommandProcessor:
-    """`Processor` that starts a program for each task, in the task's folder and with the leased key."""
+    """`Processor` that starts a program for each task, in the task's folder and with the leased key.
 
-    def __init__(self, recipe: Recipe, settings: CommandSettings, *, clock: Clock = SYSTEM_CLOCK) -> None:
+    With `workspaces` that folder is in a git worktree of the task's own.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        settings: CommandSettings,
+        *,
+        workspaces: Workspaces | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
         self.needs_credentials = recipe.needs_key
+        self.brings_own_client = True
         self._recipe = recipe
         self._settings = settings
+        self._workspaces = workspaces
         self._children = Children(settings.state / "children")
         self._files = AttemptFiles(settings.state / "attempts", clock=clock)
 
     async def run(self, task: Task, context: TaskContext) -> Answer:
         """Run the task's program to its end. Raises `StatedFailureError`."""
         session = self._files.session(task.id) if self._recipe.goes_on else {}
-        workdir = self._workdir(task)
+        workdir = await self._workdir(task)
         arguments, given = self._command(task, context, workdir, session)
         reader = self._recipe.new_reader(session)
         async with self._files.open_log(task.id, context.attempt) as log:
@@ -72,19 +85,48 @@ class CommandProcessor:
                 ended = await self._until_end(follower, given)
             finally:
                 await child.end(self._settings.grace_s)
-        return reader.answer(ended)
+        answer = reader.answer(ended)
+        if self._workspaces is None:
+            return answer
+        value = answer.value if isinstance(answer.value, Mapping) else {}
+        return replace(answer, value={**value, "worktree": await self._workspaces.finish(task.id)})
+
+    async def check(self) -> None:
+        """Before the run begins. Raises `UsageError` where there can be no worktrees."""
+        if self._workspaces is not None:
+            await self._workspaces.open()
+
+    async def check_tasks(self, payloads: Iterable[Mapping[str, Any]]) -> None:
+        """Before the first of them. Raises `UsageError` where those that name no folder can have no worktree."""
+        if self._workspaces is not None and any("workdir" not in payload for payload in payloads):
+            await self._workspaces.check_folder(self._settings.project)
 
     async def close(self) -> None:
         """After the last task."""
         self._children.close()
 
-    def _workdir(self, task: Task) -> Path:
+    async def _workdir(self, task: Task) -> Path:
+        """Where a task works. Raises `StatedFailureError`."""
+        workdir = self._named_folder(task)
+        if self._workspaces is None:
+            return workdir
+        try:  # what a run that died has left may still be at work in it
+            await self._children.end_orphans(safe_name(task.id))
+        except OSError as error:
+            raise StatedFailureError(FailureClass.SERVICE, str(error), error_type="NotStarted") from error
+        return await self._workspaces.prepare(task.id, workdir)
+
+    def _named_folder(self, task: Task) -> Path:
         project = Path(os.path.abspath(self._settings.project))
         named = task.payload.get("workdir")
         workdir = project / named if isinstance(named, str) else project
         if not workdir.is_dir():
+            is_the_tasks = project.is_dir()  # a project that was moved may come back
             raise StatedFailureError(
-                FailureClass.TASK, f"there is no folder {workdir}", error_type="NoWorkdir", permanent=True
+                FailureClass.TASK if is_the_tasks else FailureClass.SERVICE,
+                f"there is no folder {workdir}",
+                error_type="NoWorkdir",
+                permanent=is_the_tasks,
             )
         return workdir
 
@@ -102,6 +144,7 @@ class CommandProcessor:
                 model=(credential.model if credential else None) or self._settings.model,
                 system=self._settings.system,
                 session=session,
+                max_cost=context.max_cost,
             )
             arguments = self._recipe.arguments(values, metadata)
             given = self._recipe.input(values, metadata)
@@ -121,6 +164,7 @@ class CommandProcessor:
             context.credential,
             passed=self._recipe.passed,
             fixed=self._recipe.environment,
+            base_url_suffix=self._recipe.base_url_suffix,
             task_id=task.id,
             attempt=context.attempt,
         )
@@ -220,14 +264,17 @@ class _Follower:
 
 
 def _check_program(program: str, workdir: Path, path: str) -> None:
-    """Raises `FileNotFoundError` for a program that is not there: what starts it would only end with a code."""
+    """Raises `StatedFailureError` for a program that is not there: what starts it would only end with a code."""
     found = shutil.which(program, path=path) if os.sep not in program else shutil.which(workdir / program)
     if found is None:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)
+        raise StatedFailureError(
+            FailureClass.TASK, f"there is no program {program}", error_type="NotStarted", permanent=True
+        )
 
 
 def _not_started(error: OSError, program: str) -> StatedFailureError:
-    """A program that could not be started: the task's own fault if it is its arguments', else the machine's."""
+    """A program that could not be started, though it is there: too long arguments are the task's, all else the
+    machine's (no memory, no descriptors, a folder that has gone)."""
     if error.errno == errno.E2BIG:
         return StatedFailureError(
             FailureClass.TASK,
@@ -235,10 +282,8 @@ def _not_started(error: OSError, program: str) -> StatedFailureError:
             error_type="ArgumentsTooLong",
             permanent=True,
         )
-    permanent = error.errno in (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR)
     return StatedFailureError(
-        FailureClass.TASK if permanent else FailureClass.SERVICE,
+        FailureClass.SERVICE,
         f"{os.path.basename(program)} cannot be started: {os.strerror(error.errno) if error.errno else error}",
         error_type="NotStarted",
-        permanent=permanent,
     )

@@ -14,6 +14,7 @@ from agentdash.model import Task
 
 PROMPT: Final = "{prompt}"
 SESSION: Final = "session"
+_LEAST_COST: Final = 0.0001
 
 ReaderMaker = Callable[[Mapping[str, Any], tuple[FailureRule, ...]], OutputReader]
 """Makes the reader of one attempt, from what earlier ones have left and what the user says of failures."""
@@ -26,7 +27,8 @@ class Recipe:
     `command` and `stdin` hold placeholders; `stdin_again` is what a program reads that goes on with an earlier session.
     `options` maps a placeholder's name to arguments that are added where a
     task has a value for it. `environment` gives variables their values, `passed` names those that are handed on.
-    `shell`: the command is one text, run by `/bin/sh`.
+    `shell`: the command is one text, run by `/bin/sh`. `base_url_suffix` is what the program wants at the end of the
+    API's address.
     """
 
     command: tuple[str, ...]
@@ -38,6 +40,7 @@ class Recipe:
     rules: tuple[FailureRule, ...] = ()
     shell: bool = False
     needs_key: bool = False
+    base_url_suffix: str = ""
     reader: ReaderMaker | None = None
 
     @property
@@ -68,9 +71,17 @@ class Recipe:
 
 
 def values_of(
-    task: Task, *, workdir: Path, attempt: int, model: str | None, system: str | None, session: Mapping[str, Any]
+    task: Task,
+    *,
+    workdir: Path,
+    attempt: int,
+    model: str | None,
+    system: str | None,
+    session: Mapping[str, Any],
+    max_cost: float | None = None,
 ) -> dict[str, str]:
-    """What stands for each placeholder in one task; the task's own words go before the run's."""
+    """What stands for each placeholder in one task; the task's own words go before the run's. `max_cost` is what this
+    attempt may cost, in US dollars."""
     payload = task.payload
     values = {
         "id": task.id,
@@ -80,7 +91,7 @@ def values_of(
         "model": payload.get("model") or model or "",
         "system": payload.get("system") or system or "",
         "max_tokens": str(payload.get("max_tokens") or ""),
-        "max_cost": str(payload.get("max_cost") or ""),
+        "max_cost": f"{max(max_cost, _LEAST_COST):.4f}" if max_cost is not None else "",
         SESSION: known if isinstance(known := session.get("id"), str) and not known.startswith("-") else "",
     }
     return {name: value for name, value in values.items() if value}

@@ -15,6 +15,7 @@ from agentdash.model import Answer, FailureClass
 MOST_OUTPUT: Final = 1 << 20
 """Characters of a program's output that are kept as its task's answer."""
 _MOST_WORDS: Final = 400
+_COLOURS: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,8 @@ def ruled(ended: Ended, rules: tuple[FailureRule, ...]) -> StatedFailureError | 
 
 def describe_end(ended: Ended) -> str:
     """An end in one line: how, and the last thing the program said."""
-    words = next((line.strip() for line in reversed(ended.last_words.splitlines()) if line.strip()), "")
+    lines = _COLOURS.sub("", ended.last_words).splitlines()
+    words = next((line.strip() for line in reversed(lines) if line.strip()), "")
     if ended.exit_code < 0:
         try:
             how = f"ended by {signal.Signals(-ended.exit_code).name}"

@@ -13,10 +13,10 @@ from typing import Any
 
 from agentdash.engine.intake.bad import Reject, shown
 from agentdash.engine.intake.jsontext import encode_text, encode_value
-from agentdash.model import TaskSpec
+from agentdash.engine.resources import MAX_RESOURCE_CHARS, lock_id
+from agentdash.model import MAX_PRIORITY, TaskSpec
 
 MAX_ID_CHARS = 200
-MAX_PRIORITY = 1_000_000
 MAX_MAX_TOKENS = 2**31 - 1
 
 _FIELDS = frozenset({"id", "prompt", "system", "model", "max_tokens", "priority", "metadata"})
@@ -123,7 +123,7 @@ def _spec(task: dict[str, Any], id_field: str, body: str, priority: int, source:
         raise Reject(_lone_surrogate(task)) from None
     if id_field not in task:
         made = blake2b(body.encode(), digest_size=8).hexdigest()
-        return TaskSpec(made, body, digest, priority, source, True)
+        return TaskSpec(made, body, digest, priority, source, True, *_links(task))
     task_id = task[id_field]
     if type(task_id) is not str:
         raise Reject(_wrong(id_field, "a string", task_id))
@@ -133,7 +133,20 @@ def _spec(task: dict[str, Any], id_field: str, body: str, priority: int, source:
         raise Reject(f"{id_field} has {len(task_id):,} characters, at most {MAX_ID_CHARS} are allowed")
     if (not task_id.isascii() or not task_id.isprintable()) and (unsafe := _UNSAFE_ID.search(task_id)):
         raise Reject(f"{id_field} holds {_char_name(unsafe[0])} at character {unsafe.start() + 1}")
-    return TaskSpec(task_id, body, digest, priority, source, False)
+    if len(task) == 2 or not ("after" in task or "lock" in task):
+        return TaskSpec(task_id, body, digest, priority, source, False)
+    after, locks = _links(task)
+    if task_id in after:
+        raise Reject("after names the task itself")
+    if task_id in map(lock_id, locks):
+        raise Reject(f"lock would be named {shown(task_id)}, as the task's own")
+    return TaskSpec(task_id, body, digest, priority, source, False, after, locks)
+
+
+def _links(task: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the task waits for, and the resources that it needs for itself."""
+    after, locks = (_names(name, task[name]) if name in task else () for name in ("after", "lock"))
+    return tuple(after), tuple(locks)
 
 
 def _string(holder: dict[str, Any], name: str, *, empty: bool = False, prefix: str = "") -> str:
@@ -175,7 +188,30 @@ def _dollars(name: str, value: Any) -> float | int:
     return number
 
 
-EXTENSION_FIELDS: dict[str, Callable[[str, Any], Any]] = {"workdir": _workdir, "max_cost": _dollars}
+def _names(name: str, value: Any) -> list[str]:
+    """One name, or an array of them, as a list without repetitions; of resources in the order of their names."""
+    names = [value] if type(value) is str else value
+    if type(names) is not list:
+        raise Reject(_wrong(name, "a string or an array of strings", value))
+    most = MAX_ID_CHARS if name == "after" else MAX_RESOURCE_CHARS
+    for one in names:
+        if type(one) is not str:
+            raise Reject(_wrong(name, "a string or an array of strings", one) + " in it")
+        if not one or one.isspace():
+            raise Reject(f"{name} holds an empty name")
+        if len(one) > most:
+            raise Reject(f"{name} holds a name of {len(one):,} characters, at most {most} are allowed")
+        if unsafe := _UNSAFE_ID.search(one):
+            raise Reject(f"{name} holds {_char_name(unsafe[0])} at character {unsafe.start() + 1} of a name")
+    return list(dict.fromkeys(names if name == "after" else sorted(names)))
+
+
+EXTENSION_FIELDS: dict[str, Callable[[str, Any], Any]] = {
+    "workdir": _workdir,
+    "max_cost": _dollars,
+    "after": _names,
+    "lock": _names,
+}
 """Further fields of a task beside `prompt`: name -> check, called with the field's name and value.
 
 A check returns the value to keep in the body or raises Reject. They follow `metadata` there, in the table's order.

@@ -38,6 +38,8 @@ class MessageAssembler:
     def __init__(self) -> None:
         self.message: dict[str, Any] = {}
         self.complete = False
+        self._is_torn = False
+        """Whether a call's input is no JSON: it was cut off, or is broken."""
         self._pieces: dict[tuple[int, str], list[str]] = {}
 
     def feed(self, event: Any) -> str:
@@ -51,6 +53,8 @@ class MessageAssembler:
         """The whole message. Raises `ServiceTroubleError` if the stream was cut: it ended without saying so."""
         if not self.complete or self.message.get("stop_reason") is None:
             raise ServiceTroubleError("cut", "the stream ended before the message did")
+        if self._is_torn and self.message["stop_reason"] != "max_tokens":
+            raise ServiceTroubleError("garbled", "the input of a tool call is not JSON")
         return self.message
 
     def _feed(self, event: Mapping[str, Any]) -> str:
@@ -108,6 +112,9 @@ class MessageAssembler:
                 continue
             text = "".join(pieces)
             if kind == "input_json_delta":
-                block[_TARGET[kind]] = json.loads(text) if text else {}
+                try:
+                    block[_TARGET[kind]] = json.loads(text) if text else {}
+                except ValueError:  # where it is the answer's bound that cut it off, the answer is whole all the same
+                    self._is_torn = True
             else:
                 block[field] = (block.get(field) or "") + text

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from agentdash.engine.credentials import APICredential
 from agentdash.engine.estimate import RequestSize
-from agentdash.model import Answer, Task
+from agentdash.model import Answer, Spent, Task, Usage
 
 LEAVING: contextvars.ContextVar[Callable[[], Awaitable[None]] | None] = contextvars.ContextVar(
     "agentdash_leaving", default=None
@@ -30,6 +30,10 @@ class TaskContext:
     `progress(text)` shows output as it comes. `cancelled` is set when the task shall stop; a function in a thread has
     to look at it, a coroutine is cancelled as well. `observe(headers)` reports the headers of an answer as
     soon as they are there: they tell whose limits it counted against, and where those stand.
+
+    `max_cost` is what the attempt may cost, in US dollars: what earlier ones have left of the task's limit; None for no
+    limit. A processor that makes several requests says with `spend` what each has cost, so that it is counted also
+    where the attempt fails or is stopped later; an answer, or a failure that states its own cost, holds the whole.
     """
 
     worker_id: str
@@ -39,11 +43,26 @@ class TaskContext:
     progress: Callable[[str], None] = ignore_progress
     observe: Callable[[Mapping[str, str]], None] = lambda headers: None
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    max_cost: float | None = None
+    spent: Spent = field(default_factory=Spent)
 
     @property
     def is_cancelled(self) -> bool:
         """Whether the task shall stop."""
         return self.cancelled.is_set()
+
+    def spend(self, usage: Usage | None, cost_usd: float | None) -> None:
+        """So much more was used up."""
+        before = self.spent
+        self.spent = Spent(
+            before.usage if usage is None else (before.usage or Usage()) + usage,
+            before.cost_usd if cost_usd is None else (before.cost_usd or 0.0) + cost_usd,
+        )
+
+    @property
+    def is_over_cost(self) -> bool:
+        """Whether the attempt has cost as much as it may."""
+        return self.max_cost is not None and (self.spent.cost_usd or 0.0) >= self.max_cost
 
     def observe_error(self, error: BaseException) -> None:
         """Errors of the API tell whose limits they count against, too."""
@@ -73,11 +92,31 @@ class SizedProcessor(Protocol):
 
 
 @runtime_checkable
+class BringsOwnClient(Protocol):
+    """A processor that needs the key of a lease, but not the SDK's client for it: the SDK need not be loaded."""
+
+    brings_own_client: bool
+
+
+@runtime_checkable
 class ClosingProcessor(Protocol):
     """A processor that holds something which must be let go of after the last task."""
 
     async def close(self) -> None:
         """End what is held."""
+        ...
+
+
+@runtime_checkable
+class CheckingProcessor(Protocol):
+    """A processor that can tell beforehand that tasks cannot be run."""
+
+    async def check(self) -> None:
+        """Before anything is made. Raises `UsageError`."""
+        ...
+
+    async def check_tasks(self, payloads: Iterable[Mapping[str, Any]]) -> None:
+        """Before the first of these tasks is run. Raises `UsageError`."""
         ...
 
 

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import importlib
 import inspect
 import json
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from agentdash.engine.processors.base import TaskContext
 from agentdash.engine.processors.messages import answer_of
+from agentdash.engine.processors.threads import TaskThreads
 from agentdash.engine.results import to_json
 from agentdash.errors import UsageError
 from agentdash.model import Answer, Task
 
 TaskFunction = Callable[..., Any]
-_MAX_THREADS = 1000
 
 
 class TaskTimeoutError(Exception):
@@ -45,7 +43,7 @@ class FunctionProcessor:
             getattr(function, "__call__", None)  # noqa: B004 - an object with `async def __call__`
         )
         self._positional, self._context_name = _parameters(function)
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads = TaskThreads()
         self.needs_credentials = self._context_name is not None
 
     async def run(self, task: Task, context: TaskContext) -> Answer:
@@ -56,7 +54,7 @@ class FunctionProcessor:
         deadline = asyncio.timeout(self._timeout_s)
         try:
             async with deadline:
-                value = await (call() if self._is_async else self._in_thread(call, context))
+                value = await (call() if self._is_async else self._threads.run(call, context))
                 if inspect.isawaitable(value):
                     value = await value
         except TimeoutError:
@@ -64,33 +62,6 @@ class FunctionProcessor:
                 raise
             raise TaskTimeoutError(f"not finished within {self._timeout_s:g} s") from None
         return _answer(value)
-
-    async def _in_thread(self, call: Callable[[], Any], context: TaskContext) -> Any:
-        """Run a plain function. A thread cannot be stopped: when cancelled, the token is set and its end awaited, so
-        that the task is not given to another worker while it still runs."""
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="agentdash-task")
-        job = self._threads.submit(contextvars.copy_context().run, _without_stop_iteration, call)
-        future = asyncio.wrap_future(job)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            context.cancelled.set()
-            job.cancel()  # in case it has not begun
-            while not future.done():  # cancelled once more or not: the thread is still at work
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait([future])
-            if not future.cancelled():
-                future.exception()  # nobody else will read it
-            raise
-
-
-def _without_stop_iteration(call: Callable[[], Any]) -> Any:
-    """A future cannot carry a StopIteration: whoever waits for it would wait for ever."""
-    try:
-        return call()
-    except StopIteration as error:
-        raise RuntimeError("the function raised StopIteration") from error
 
 
 def load_function(reference: str) -> TaskFunction:
@@ -101,19 +72,24 @@ def load_function(reference: str) -> TaskFunction:
     module_name, _, name = reference.partition(":")
     if not module_name or not name:
         raise UsageError(f"{reference!r} is not of the form MODULE:FUNCTION.")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        found: Any = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
-        raise UsageError(f"The module {module_name} cannot be imported: {type(error).__name__}: {error}.") from error
+    found: Any = load_module(module_name)
     for part in name.split("."):
         found = getattr(found, part, None)
     if not callable(found):
         raise UsageError(f"There is no function {name} in the module {module_name}.")
     function: TaskFunction = found
     return function
+
+
+def load_module(name: str) -> ModuleType:
+    """A module of the user's, which may lie in the current directory. Raises `UsageError` if importing it fails."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"The module {name} cannot be imported: {type(error).__name__}: {error}.") from error
 
 
 def _parameters(function: TaskFunction) -> tuple[int, str | None]:
@@ -141,10 +117,10 @@ def _answer(value: Any) -> Answer:
         return Answer()
     if isinstance(value, str):
         return Answer(value, value=value)
-    return Answer(_text(value), value=value)
+    return Answer(text_of(value), value=value)
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
     """What a function returned, as text to show: JSON where that is possible."""
     try:
         return json.dumps(value, ensure_ascii=False, default=repr)

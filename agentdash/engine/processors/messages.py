@@ -49,12 +49,15 @@ class MessagesProcessor:
         self.settings = settings or MessagesSettings()
 
     async def run(self, task: Task, context: TaskContext) -> Answer:
-        """Send the request and bring the whole answer back.
+        """Send the task's request and bring the whole answer back. Raises what `ask` raises."""
+        return await self.ask(self.request_body(task, context), context)
+
+    async def ask(self, body: Mapping[str, Any], context: TaskContext) -> Answer:
+        """Send one request and bring the whole answer back.
 
         Raises the SDK's errors, and `ServiceTroubleError` for what it does not notice: a stream that is cut, an answer
         that is no message, a wait that was too long.
         """
-        body = self.request_body(task, context)
         if self.settings.stream:
             return await self._stream(body, context)
         return await self._create(body, context)
@@ -93,7 +96,7 @@ class MessagesProcessor:
         model = payload.get("model") or self.settings.model or ""
         return RequestSize(model, characters_of(texts), payload.get("max_tokens") or self.settings.max_tokens)
 
-    async def _create(self, body: dict[str, Any], context: TaskContext) -> Answer:
+    async def _create(self, body: Mapping[str, Any], context: TaskContext) -> Answer:
         import httpx2
 
         try:
@@ -112,14 +115,22 @@ class MessagesProcessor:
         context.progress(answer.output)
         return answer
 
-    async def _stream(self, body: dict[str, Any], context: TaskContext) -> Answer:
+    async def _stream(self, body: Mapping[str, Any], context: TaskContext) -> Answer:
+        assembler = MessageAssembler()
+        try:
+            return await self._receive(body, context, assembler)
+        except BaseException as error:
+            if getattr(error, "status_code", None) is None:  # no word of the server that it failed: it worked for us
+                _spend_begun(assembler.message, context)
+            raise
+
+    async def _receive(self, body: Mapping[str, Any], context: TaskContext, assembler: MessageAssembler) -> Answer:
         import anthropic
 
         loop = asyncio.get_running_loop()
         settings = self.settings
         started = loop.time()
         first_token_s: float | None = None
-        assembler = MessageAssembler()
         request_id: str | None = None
         pings: _PingWatch | None = None
         stream: Any = None
@@ -128,7 +139,7 @@ class MessagesProcessor:
             async with patience:
                 stream = await context.client.post(
                     _PATH,
-                    body=body | {"stream": True},
+                    body={**body, "stream": True},
                     cast_to=object,
                     stream=True,
                     stream_cls=anthropic.AsyncStream[object],
@@ -208,6 +219,16 @@ def answer_of(message: Any, request_id: str | None, first_token_s: float | None)
         raise ServiceTroubleError("garbled", "the answer is not a message", request_id=request_id) from None
     cost = cost_usd(str(message.get("model")), usage)
     return Answer(output, message, None, usage, cost, request_id, first_token_s)
+
+
+def _spend_begun(message: Mapping[str, Any], context: TaskContext) -> None:
+    """An answer that broke off, or that nobody waits for any more, has used what it said of itself."""
+    try:
+        usage = _usage(message.get("usage") or {})
+    except (TypeError, AttributeError, ValueError, OverflowError):
+        return
+    if usage != Usage():
+        context.spend(usage, cost_usd(str(message.get("model")), usage))
 
 
 def _usage(usage: Mapping[str, Any]) -> Usage:

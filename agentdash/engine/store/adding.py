@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
 from agentdash.engine.store.base import AddReport
+from agentdash.engine.store.codes import SUCCEEDED, join_locks
 from agentdash.engine.store.conflicts import Conflicts
+from agentdash.engine.store.dependencies import have_changed
+from agentdash.engine.store.links import Links
 from agentdash.engine.store.writer import Transaction
 from agentdash.model import TaskSpec, TaskState
 
 _CHUNK = 2000
 _PARAMETERS = 900
 """Below the 999 bound parameters that older SQLite builds allow in one statement."""
+_WAITS_FOR = f"""
+UPDATE tasks SET waits_for = open.number
+FROM (SELECT d.seq, count(*) AS number FROM dependencies AS d JOIN tasks AS t ON t.seq = d.needs
+    WHERE d.seq > ? AND t.state <> {SUCCEEDED} GROUP BY d.seq) AS open
+WHERE tasks.seq = open.seq
+"""
 
 
 class Addition(NamedTuple):
@@ -33,7 +43,8 @@ def add_batch(transaction: Transaction, requests: Sequence[Addition]) -> list[Ad
 def _add(transaction: Transaction, request: Addition) -> AddReport:
     connection = transaction.connection
     batch = _next_batch(connection)
-    seq = int(connection.execute("SELECT coalesce(max(seq), 0) FROM tasks").fetchone()[0])
+    seq = last = int(connection.execute("SELECT coalesce(max(seq), 0) FROM tasks").fetchone()[0])
+    links = Links()
     conflicts = Conflicts()
     added = known = 0
     all_new = True  # until an id is met twice, looking each one up first would be a third of the work
@@ -47,14 +58,38 @@ def _add(transaction: Transaction, request: Addition) -> AddReport:
             _insert(connection, new, seq, batch)
             # Marks the known ones as met in this file, so that a second line of the same id is a duplicate.
             connection.executemany("UPDATE tasks SET batch = ? WHERE id = ?", [(batch, s.id) for s in seen])
+        links.note(seq + 1, new)
         seq += len(new)
         added += len(new)
         known += len(seen)
     if not request.skip_conflicts:
         conflicts.raise_if_any()
+    if links.specs:
+        added -= _link(transaction, links, conflicts, last, skip_conflicts=request.skip_conflicts)
     transaction.move(None, TaskState.PENDING, added)
     connection.executemany("INSERT OR REPLACE INTO sources (path, stamp) VALUES (?, ?)", list(request.sources.items()))
     return AddReport(added, known, conflicts.count, tuple(conflicts.lines))
+
+
+def _link(transaction: Transaction, links: Links, conflicts: Conflicts, last: int, *, skip_conflicts: bool) -> int:
+    """Write down what the tasks after number `last` wait for; returns how many had to be taken out again."""
+    connection = transaction.connection
+    seq_of: dict[str, int] = {}
+    ids = links.ids()
+    while chunk := list(islice(ids, _CHUNK)):
+        rows = connection.execute(
+            "SELECT tasks.id, seq FROM json_each(?) AS j CROSS JOIN tasks ON tasks.id = j.value", (json.dumps(chunk),)
+        )
+        seq_of.update(rows.fetchall())
+    kept, left_out = links.check(seq_of, conflicts, tell_all=skip_conflicts)
+    if not skip_conflicts:
+        conflicts.raise_if_any()
+    for table in ("tasks", "bodies"):
+        connection.executemany(f"DELETE FROM {table} WHERE seq = ?", [(seq,) for seq in left_out])
+    connection.executemany("INSERT OR IGNORE INTO dependencies (seq, needs) VALUES (?, ?)", kept)
+    connection.execute(_WAITS_FOR, (last,))
+    have_changed(transaction, "SELECT DISTINCT seq FROM dependencies WHERE seq > ?", last)
+    return len(left_out)
 
 
 def _next_batch(connection: sqlite3.Connection) -> int:
@@ -77,8 +112,11 @@ def _insert_new(connection: sqlite3.Connection, chunk: Sequence[TaskSpec], seq: 
 
 def _insert(connection: sqlite3.Connection, specs: Sequence[TaskSpec], seq: int, batch: int) -> None:
     connection.executemany(
-        "INSERT INTO tasks (seq, id, body_hash, batch, priority) VALUES (?, ?, ?, ?, ?)",
-        [(seq + n, s.id, s.body_hash, batch, s.priority) for n, s in enumerate(specs, 1)],
+        "INSERT INTO tasks (seq, id, body_hash, batch, priority, locks) VALUES (?, ?, ?, ?, ?, ?)",
+        [
+            (seq + n, s.id, s.body_hash, batch, s.priority, join_locks(s.locks) if s.locks else None)
+            for n, s in enumerate(specs, 1)
+        ],
     )
     connection.executemany(
         "INSERT INTO bodies (seq, body) VALUES (?, ?)", [(seq + n, s.body) for n, s in enumerate(specs, 1)]

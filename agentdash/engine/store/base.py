@@ -6,13 +6,13 @@ keep its window ahead of them); writes are awaited and durable before they retur
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from agentdash.engine.waiting import Write
 from agentdash.errors import TransitionError
-from agentdash.model import Answer, Attempt, Counts, Failure, Task, TaskSpec, TaskState, Totals
+from agentdash.model import Answer, Attempt, Counts, Failure, LinkedTask, Task, TaskSpec, TaskState, Totals
 
 TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = {
     # To FAILED only by `undo`, which takes a requeue back: without running, no task fails.
@@ -37,12 +37,14 @@ def check_transition(before: TaskState, after: TaskState) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A pending task that may be claimed now. The fence is the one a claim has to find unchanged."""
+    """A pending task that may be claimed now. The fence is the one a claim has to find unchanged; `locks` are the
+    resources that it needs for itself."""
 
     seq: int
     id: str
     priority: int
     fence: int
+    locks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +61,15 @@ def claimed(task: Task, owner: str, worker: str, now: float) -> Claim:
     """The claim that a won compare-and-set means."""
     running = Task(
         task.seq, task.id, task.payload, TaskState.RUNNING, task.priority, task.fence + 1, task.attempts,
-        task.service_failures, task.crashes,
+        task.service_failures, task.crashes, task.cost_usd, task.locks,
     )  # fmt: skip
     return Claim(running, owner, worker, now)
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """How a claim ends. Counters are the task's new values; `totals` what the attempt used up (added).
+    """How a claim ends. Counters are the task's new values; `totals` what the attempt used up: it is added to the
+    project's sums, its cost to the task's as well.
 
     `state` PENDING gives the task back, not before `available_at` (seconds since the epoch). `result` is the line of
     the results file for a finished task. `answer` stays in memory only (the library's return value).
@@ -100,7 +103,11 @@ class RunningTask:
 
 @dataclass(frozen=True, slots=True)
 class TaskRecord:
-    """One task as `tasks` and `show` print it. Times are seconds since the epoch."""
+    """One task as `tasks` and `show` print it. Times are seconds since the epoch.
+
+    `waits_for` is how many of the tasks it waits for have not succeeded; `held_by` the id of one that failed or was
+    cancelled and holds it, itself or through others; `after` the ids of all it was told to wait for.
+    """
 
     seq: int
     id: str
@@ -115,6 +122,9 @@ class TaskRecord:
     available_at: float
     error_type: str | None
     error_message: str | None
+    waits_for: int = 0
+    held_by: str | None = None
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +187,12 @@ class TaskStore(Protocol):
         """A number that changes when anybody has written since: another process, or this one."""
         ...
 
-    def ready(self, limit: int, now: float) -> list[Ready]:
-        """Claimable tasks, by priority, then age; at most `limit`."""
+    def ready(self, limit: int, now: float, busy: Collection[str] = ()) -> list[Ready]:
+        """Claimable tasks, by priority, then those that need a resource, then age; at most `limit`.
+
+        Those that need one of the `busy` resources are left out, at no cost however many they are; where there are any,
+        of those that need another resource only the first one for each need be among them.
+        """
         ...
 
     def next_available_at(self, now: float) -> float | None:
@@ -206,6 +220,22 @@ class TaskStore(Protocol):
         ...
 
     def running(self) -> list[RunningTask]: ...
+    def has_dependents(self, seq: int) -> bool:
+        """Whether any task was told to wait for this one."""
+        ...
+
+    def has_waiting(self) -> bool:
+        """Whether any pending task waits for another."""
+        ...
+
+    def linked(self, task_id: str, limit: int) -> tuple[list[LinkedTask], list[LinkedTask]]:
+        """(what the task waits for, what waits for it), in file order, at most `limit` each."""
+        ...
+
+    def holders(self, limit: int) -> list[str]:
+        """The ids of failed or cancelled tasks that hold others, in file order; of several that hold one task, one."""
+        ...
+
     def credentials(self) -> list[CredentialRecord]: ...
     def active_credential(self) -> str | None:
         """The fingerprint of the active key, as last rotated by any process."""
@@ -247,8 +277,12 @@ class TaskStore(Protocol):
         """pending → cancelled at once; running ones are asked for. Returns (cancelled, asked)."""
         ...
 
+    async def prioritize(self, ids: Sequence[str], *, to: int | None = None, by: int = 0) -> int:
+        """Give pending tasks another priority: `to` this one, or `by` so much more. Returns how many were pending."""
+        ...
+
     async def undo(self) -> tuple[int, int]:
-        """Take the last requeue or cancellation of this process back, as far as its tasks were not changed since.
+        """Take the last such change of this process back, as far as its tasks were not changed since.
 
         Returns (put back, gone on). Of running tasks that were asked to stop, those that were stopped are pending
         again, the others are asked no more. One that moved no task leaves the one before it as the last.

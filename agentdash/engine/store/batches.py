@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from agentdash.engine.store.base import Claim, Settlement
 from agentdash.engine.store.codes import CODE_OF, PENDING, RUNNING, storable
+from agentdash.engine.store.dependencies import have_ended
 from agentdash.engine.store.writer import Transaction
 from agentdash.model import TaskState
 
@@ -20,6 +21,7 @@ _MAX_ATTEMPTS_KEPT = 50
 _UNCHANGED = """
 SELECT json_group_array(json_array(t.seq, t.fence)) FROM json_each(?1) AS j CROSS JOIN tasks AS t
 WHERE t.seq = json_extract(j.value, '$[0]') AND t.fence = json_extract(j.value, '$[1]') AND t.state = ?2
+    AND t.waits_for = 0
 """
 _CLAIM = """
 UPDATE tasks SET state = 1, fence = fence + 1, cancel_requested = 0, worker = json_extract(j.value, '$[2]'),
@@ -31,7 +33,8 @@ UPDATE tasks SET state = json_extract(j.value, '$[2]'), available_at = json_extr
     attempts = json_extract(j.value, '$[4]'), service_failures = json_extract(j.value, '$[5]'),
     crashes = json_extract(j.value, '$[6]'), error_type = json_extract(j.value, '$[7]'),
     error_message = json_extract(j.value, '$[8]'), finished_at = json_extract(j.value, '$[9]'),
-    worker = json_extract(j.value, '$[10]'), owner = NULL, cancel_requested = 0
+    worker = json_extract(j.value, '$[10]'), cost_usd = cost_usd + json_extract(j.value, '$[11]'), owner = NULL,
+    cancel_requested = 0
 FROM json_each(?1) AS j WHERE tasks.seq = json_extract(j.value, '$[0]')
 """
 _ATTEMPTS = """
@@ -72,7 +75,7 @@ class SettleRequest(NamedTuple):
 
 
 def claim_batch(transaction: Transaction, requests: Sequence[ClaimRequest]) -> list[bool]:
-    """Claim each task whose fence is unchanged; of two claims of one task the first has it."""
+    """Claim each task whose fence is unchanged and that waits for no other; of two claims of one the first has it."""
     valid = _unchanged(transaction.connection, requests, PENDING)
     granted: list[ClaimRequest] = []
     answers: list[bool] = []
@@ -92,6 +95,7 @@ def settle_batch(transaction: Transaction, requests: Sequence[SettleRequest]) ->
     connection = transaction.connection
     valid = _unchanged(connection, [(r.seq, r.fence) for r in requests], RUNNING)
     rows: list[tuple[object, ...]] = []
+    ended: dict[TaskState, list[int]] = {state: [] for state in TaskState}
     attempts: list[tuple[object, ...]] = []
     results: list[tuple[int, str]] = []
     answers: list[bool] = []
@@ -102,6 +106,7 @@ def settle_batch(transaction: Transaction, requests: Sequence[SettleRequest]) ->
         valid.discard((seq, fence))
         answers.append(True)
         rows.append(_task_row(seq, fence, settlement))
+        ended[settlement.state].append(seq)
         attempts.append(attempt_row(seq, settlement))
         if settlement.result is not None:
             results.append((seq, settlement.result))
@@ -111,6 +116,7 @@ def settle_batch(transaction: Transaction, requests: Sequence[SettleRequest]) ->
         connection.execute(_SETTLE, (json.dumps(rows),))
         connection.execute(_ATTEMPTS, (json.dumps(attempts),))
         _forget_old_attempts(connection, requests)
+        have_ended(transaction, ended[TaskState.SUCCEEDED], ended[TaskState.FAILED] + ended[TaskState.CANCELLED])
     short = [row for row in results if len(row[1]) < _LONG_LINE]
     if short:
         connection.execute(_RESULTS, (json.dumps(short),))
@@ -142,6 +148,7 @@ def _task_row(seq: int, fence: int, settlement: Settlement) -> tuple[object, ...
         _text(failure.message) if failure else None,
         finished,
         settlement.attempt.worker,
+        settlement.totals.cost_usd,
     )
 
 

@@ -188,8 +188,8 @@ class BrowseReads(RowReads):
         if query.state is TaskState.PENDING and query.sort is TaskSort.ORDER:
             ends = [
                 self._all(
-                    f"SELECT priority FROM tasks INDEXED BY tasks_ready WHERE state = 0 ORDER BY"
-                    f" {ordering(query).terms(turned=turned)} LIMIT 1"
+                    "SELECT waits_for > 0, priority, locks IS NULL FROM tasks INDEXED BY tasks_ready WHERE state = 0"
+                    f" ORDER BY {ordering(query).terms(turned=turned)} LIMIT 1"
                 )
                 for turned in (False, True)
             ]

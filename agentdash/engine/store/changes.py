@@ -1,4 +1,4 @@
-"""The changes a user asks for: requeue and cancel, by hand or in bulk. `undo` takes the last one back."""
+"""The changes a user asks for: requeue, cancel, other priorities, one by one or in bulk. `undo` takes one back."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agentdash.engine.results import cancelled_line
-from agentdash.engine.store.codes import CANCELLED, CODE_OF, FAILED, storable
-from agentdash.engine.store.undo import choose, mark_results_changed, remember
+from agentdash.engine.store.codes import CANCELLED, CODE_OF, FAILED, PENDING, storable
+from agentdash.engine.store.dependencies import have_changed
+from agentdash.engine.store.undo import choose, mark_results_changed, remember, remember_priorities
 from agentdash.engine.store.writer import Transaction
-from agentdash.model import TaskState
+from agentdash.model import MAX_PRIORITY, TaskState
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,15 @@ class CancelRequest:
 
     ids: Sequence[str]
     now: float
+
+
+@dataclass(frozen=True, slots=True)
+class PriorityRequest:
+    """Which pending tasks get another priority: `to` this one, or `by` so much more."""
+
+    ids: Sequence[str]
+    to: int | None
+    by: int
 
 
 def requeue_tasks(transaction: Transaction, request: RequeueRequest) -> int:
@@ -56,6 +66,7 @@ def requeue_tasks(transaction: Transaction, request: RequeueRequest) -> int:
         if number:
             transaction.move(state, TaskState.PENDING, number)
         moved += number
+    have_changed(transaction, "SELECT seq FROM temp.chosen")
     # Their lines leave the results: the file is written anew from what is left.
     lines = connection.execute("DELETE FROM results WHERE seq IN (SELECT seq FROM temp.chosen)").rowcount
     if lines:
@@ -71,7 +82,8 @@ def cancel_tasks(transaction: Transaction, request: CancelRequest) -> tuple[int,
         return 0, 0
     remember(connection)
     rows = connection.execute(
-        "SELECT seq, id, attempts FROM tasks WHERE seq IN (SELECT seq FROM temp.chosen WHERE state = 0) ORDER BY seq"
+        "SELECT seq, id, attempts, cost_usd FROM tasks WHERE seq IN (SELECT seq FROM temp.chosen WHERE state = 0)"
+        " ORDER BY seq"
     ).fetchall()
     connection.execute(
         "UPDATE tasks SET state = 4, fence = fence + 1, finished_at = ?, error_type = NULL, error_message = NULL"
@@ -80,14 +92,29 @@ def cancel_tasks(transaction: Transaction, request: CancelRequest) -> tuple[int,
     )
     connection.executemany(
         "INSERT INTO results (seq, line) VALUES (?, ?)",
-        [(seq, cancelled_line(task_id, attempts, request.now)) for seq, task_id, attempts in rows],
+        [(seq, cancelled_line(task_id, attempts, request.now, cost_usd=cost)) for seq, task_id, attempts, cost in rows],
     )
     if rows:
         transaction.move(TaskState.PENDING, TaskState.CANCELLED, len(rows))
+        have_changed(transaction, "SELECT seq FROM temp.chosen WHERE state = 0")
     asked = connection.execute(
         "UPDATE tasks SET cancel_requested = 1 WHERE seq IN (SELECT seq FROM temp.chosen WHERE state = 1)"
     ).rowcount
     return len(rows), asked
+
+
+def prioritize_tasks(transaction: Transaction, request: PriorityRequest) -> int:
+    """Another priority for pending tasks. The fence stays: who is just claiming one may have it."""
+    connection = transaction.connection
+    query = f"SELECT seq, state FROM tasks WHERE state = {PENDING} AND id IN (SELECT value FROM json_each(?))"
+    if not choose(connection, query, (_as_json(request.ids),)):
+        return 0
+    remember_priorities(connection)
+    return connection.execute(
+        "UPDATE tasks SET priority = max(?1, min(?2, iif(?3 IS NULL, priority + ?4, ?3)))"
+        " WHERE seq IN (SELECT seq FROM temp.chosen)",
+        (-MAX_PRIORITY, MAX_PRIORITY, request.to, request.by),
+    ).rowcount
 
 
 def _as_json(ids: Sequence[str]) -> str:

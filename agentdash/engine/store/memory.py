@@ -8,12 +8,11 @@ from __future__ import annotations
 import json
 from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 from agentdash.engine.results import cancelled_line, to_json
 from agentdash.engine.store.base import (
-    REQUEUEABLE,
     AddReport,
     Claim,
     CredentialRecord,
@@ -25,40 +24,24 @@ from agentdash.engine.store.base import (
     check_transition,
 )
 from agentdash.engine.store.conflicts import Conflicts
+from agentdash.engine.store.links import Links
+from agentdash.engine.store.memory_links import MemoryLinks
+from agentdash.engine.store.memory_rows import Before, Row, as_it_is, is_requeued, record_of
 from agentdash.engine.waiting import Write
-from agentdash.model import Answer, Attempt, Counts, Failure, Task, TaskSpec, TaskState, Totals
+from agentdash.model import (
+    MAX_PRIORITY,
+    Answer,
+    Attempt,
+    Counts,
+    Failure,
+    LinkedTask,
+    Task,
+    TaskSpec,
+    TaskState,
+    Totals,
+)
 
 _ATTEMPTS_KEPT = 50
-
-
-@dataclass(slots=True)
-class _Row:
-    task: Task
-    body_hash: bytes
-    available_at: float = 0.0
-    owner: str = ""
-    worker: str | None = None
-    claimed_at: float | None = None
-    finished_at: float | None = None
-    failure: Failure | None = None
-    cancel_requested: bool = False
-    result: str | None = None
-    answer: Answer | None = None
-    attempts: list[Attempt] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Before:
-    """What a row was before a requeue or cancellation, and how that left it."""
-
-    task: Task
-    available_at: float
-    finished_at: float | None
-    failure: Failure | None
-    result: str | None
-    answer: Answer | None
-    left_state: TaskState
-    left_fence: int
 
 
 class MemoryTaskStore:
@@ -67,20 +50,21 @@ class MemoryTaskStore:
     shared = False
 
     def __init__(self) -> None:
-        self._rows: dict[int, _Row] = {}
+        self._rows: dict[int, Row] = {}
         self._ids: dict[str, int] = {}
-        self._pending: list[tuple[int, int]] = []  # (-priority, seq), sorted
+        self._links = MemoryLinks(self._rows)
+        self._pending: list[tuple[int, bool, int]] = []  # `Row.place`, sorted
         self._counts: dict[TaskState, int] = dict.fromkeys(TaskState, 0)
         self._totals = Totals()
         self._credentials: dict[str, CredentialRecord] = {}
         self._active: str | None = None
         self._processes: dict[str, ProcessRecord] = {}
         self._sources: dict[str, str] = {}
-        self._undo: list[_Before] = []
+        self._undo: list[Before] = []
 
     # -- reads -------------------------------------------------------------------------------------------------------
     def counts(self) -> Counts:
-        return Counts(**{state.value: number for state, number in self._counts.items()})
+        return Counts(**{state.value: number for state, number in self._counts.items()}, held=self._links.held)
 
     def totals(self) -> Totals:
         return self._totals
@@ -88,18 +72,18 @@ class MemoryTaskStore:
     def version(self) -> int:
         return 0
 
-    def ready(self, limit: int, now: float) -> list[Ready]:
+    def ready(self, limit: int, now: float, busy: Collection[str] = ()) -> list[Ready]:
         found: list[Ready] = []
-        for _, seq in self._pending:
+        for *_, seq in self._pending:
             row = self._rows[seq]
-            if row.available_at <= now:
-                found.append(Ready(seq, row.task.id, row.task.priority, row.task.fence))
+            if row.available_at <= now and not row.waits_for and not any(name in busy for name in row.task.locks):
+                found.append(Ready(seq, row.task.id, row.task.priority, row.task.fence, row.task.locks))
                 if len(found) >= limit:
                     break
         return found
 
     def next_available_at(self, now: float) -> float | None:
-        times = [t for _, seq in self._pending if (t := self._rows[seq].available_at) > now]
+        times = [t for *_, seq in self._pending if (t := self._rows[seq].available_at) > now]
         return min(times, default=None)
 
     def load(self, seq: int) -> Task | None:
@@ -108,7 +92,7 @@ class MemoryTaskStore:
 
     def find(self, task_id: str) -> TaskRecord | None:
         row = self._row(task_id)
-        return _record(row) if row else None
+        return self._record(row) if row else None
 
     def payload(self, task_id: str) -> str | None:
         row = self._row(task_id)
@@ -141,7 +125,7 @@ class MemoryTaskStore:
             row = self._rows[seq]
             if seq > after and row.task.state in wanted:
                 found += 1
-                yield _record(row)
+                yield self._record(row)
 
     def running(self) -> list[RunningTask]:
         return [
@@ -158,6 +142,18 @@ class MemoryTaskStore:
             for row in self._rows.values()
             if row.task.state is TaskState.RUNNING
         ]
+
+    def has_dependents(self, seq: int) -> bool:
+        return self._links.has_dependents(seq)
+
+    def has_waiting(self) -> bool:
+        return any(self._rows[seq].waits_for for *_, seq in self._pending)
+
+    def linked(self, task_id: str, limit: int) -> tuple[list[LinkedTask], list[LinkedTask]]:
+        return self._links.linked(self._ids.get(task_id, 0), limit)
+
+    def holders(self, limit: int) -> list[str]:
+        return self._links.holders(limit)
 
     def credentials(self) -> list[CredentialRecord]:
         return sorted(self._credentials.values(), key=lambda record: record.name)
@@ -193,20 +189,37 @@ class MemoryTaskStore:
                 seen.add(spec.id)
         if not skip_conflicts:
             conflicts.raise_if_any()
+        links, first = Links(), len(self._rows) + 1
+        links.note(first, list(new.values()))
+        seq_of = self._ids | {task_id: seq for seq, task_id in enumerate(new, first)} if links.specs else {}
+        kept, left_out = links.check(seq_of, conflicts, tell_all=skip_conflicts)
+        if not skip_conflicts:
+            conflicts.raise_if_any()
+        taken_out = {links.specs[seq].id for seq in left_out}
         for spec in new.values():
-            self.add_payload(spec.id, json.loads(spec.body), priority=spec.priority, body_hash=spec.body_hash)
+            if spec.id not in taken_out:
+                payload = json.loads(spec.body)
+                self.add_payload(spec.id, payload, priority=spec.priority, body_hash=spec.body_hash, locks=spec.locks)
+        ids = {seq: task_id for task_id, seq in seq_of.items()}
+        self._links.add([(self._ids[ids[seq]], self._ids[ids[needed]]) for seq, needed in kept])
         self._sources.update(sources or {})
-        return AddReport(len(new), len(seen), conflicts.count, tuple(conflicts.lines))
+        return AddReport(len(new) - len(left_out), len(seen), conflicts.count, tuple(conflicts.lines))
 
     def add_payload(
-        self, task_id: str, payload: Mapping[str, Any], *, priority: int = 0, body_hash: bytes = b""
+        self,
+        task_id: str,
+        payload: Mapping[str, Any],
+        *,
+        priority: int = 0,
+        body_hash: bytes = b"",
+        locks: tuple[str, ...] = (),
     ) -> Task:
         """Add one task as an object, without a file. The id must be new."""
-        task = Task(len(self._rows) + 1, task_id, payload, priority=priority)
-        self._rows[task.seq] = _Row(task, body_hash)
+        task = Task(len(self._rows) + 1, task_id, payload, priority=priority, locks=locks)
+        row = self._rows[task.seq] = Row(task, body_hash)
         self._ids[task_id] = task.seq
         self._counts[TaskState.PENDING] += 1
-        insort(self._pending, (-priority, task.seq))
+        insort(self._pending, row.place)
         return task
 
     def claim(self, task: Task, owner: str, worker: str, now: float) -> Write[bool]:
@@ -214,7 +227,7 @@ class MemoryTaskStore:
 
     def claim_and_wait(self, task: Task, owner: str, worker: str, now: float) -> bool:
         row = self._rows.get(task.seq)
-        if row is None or row.task.state is not TaskState.PENDING or row.task.fence != task.fence:
+        if row is None or row.task.state is not TaskState.PENDING or row.task.fence != task.fence or row.waits_for:
             return False
         self._move(row, TaskState.RUNNING, fence=task.fence + 1)
         row.owner, row.worker, row.claimed_at, row.cancel_requested = owner, worker, now, False
@@ -231,12 +244,13 @@ class MemoryTaskStore:
 
     async def requeue(self, ids: Sequence[str] | None, *, error_contains: str | None = None) -> int:
         chosen = None if ids is None else frozenset(ids)
-        rows = [row for row in self._rows.values() if _selected(row, chosen, error_contains)]
+        rows = [row for row in self._rows.values() if is_requeued(row, chosen, error_contains)]
         if rows:
-            self._undo = [_before(row, TaskState.PENDING) for row in rows]
+            self._undo = [as_it_is(row, TaskState.PENDING) for row in rows]
         for row in rows:
             self._move(row, TaskState.PENDING, fence=row.task.fence + 1, attempts=0, service_failures=0, crashes=0)
             row.available_at, row.finished_at, row.failure, row.result = 0.0, None, None, None
+        self._links.have_changed(row.task.seq for row in rows)
         return len(rows)
 
     async def cancel(self, ids: Sequence[str], now: float) -> tuple[int, int]:
@@ -244,18 +258,30 @@ class MemoryTaskStore:
         pending = [row for row in found if row.task.state is TaskState.PENDING]
         running = [row for row in found if row.task.state is TaskState.RUNNING]
         if pending or running:
-            self._undo = [_before(row, TaskState.CANCELLED) for row in pending]
-            self._undo += [_before(row, TaskState.RUNNING) for row in running]
+            self._undo = [as_it_is(row, TaskState.CANCELLED) for row in pending]
+            self._undo += [as_it_is(row, TaskState.RUNNING) for row in running]
         for row in pending:
             self._move(row, TaskState.CANCELLED, fence=row.task.fence + 1)
             row.finished_at, row.failure = now, None
-            row.result = cancelled_line(row.task.id, row.task.attempts, now)
+            row.result = cancelled_line(row.task.id, row.task.attempts, now, cost_usd=row.task.cost_usd)
         for row in running:
             row.cancel_requested = True
+        self._links.have_changed(row.task.seq for row in pending)
         return len(pending), len(running)
+
+    async def prioritize(self, ids: Sequence[str], *, to: int | None = None, by: int = 0) -> int:
+        found = [row for task_id in dict.fromkeys(ids) if (row := self._row(task_id)) is not None]
+        pending = [row for row in found if row.task.state is TaskState.PENDING]
+        if pending:
+            self._undo = [as_it_is(row, TaskState.PENDING) for row in pending]
+        for row in pending:
+            wanted = row.task.priority + by if to is None else to
+            self._place(row, max(-MAX_PRIORITY, min(MAX_PRIORITY, wanted)))
+        return len(pending)
 
     async def undo(self) -> tuple[int, int]:
         done = [self._put_back(before) for before in self._undo]
+        self._links.have_changed(before.task.seq for before, is_done in zip(self._undo, done, strict=True) if is_done)
         self._undo = []
         return sum(done), len(done) - sum(done)
 
@@ -286,7 +312,7 @@ class MemoryTaskStore:
         self._active = active if active is not None else self._active
 
     async def clock_went_back(self, seconds: float, longest: float) -> None:
-        for _, seq in self._pending:
+        for *_, seq in self._pending:
             if (row := self._rows[seq]).available_at > longest:
                 row.available_at = min(row.available_at - seconds, longest)
         for key, record in self._credentials.items():
@@ -302,21 +328,30 @@ class MemoryTaskStore:
         """Nothing to close."""
 
     # -- inside ------------------------------------------------------------------------------------------------------
-    def _row(self, task_id: str) -> _Row | None:
+    def _row(self, task_id: str) -> Row | None:
         seq = self._ids.get(task_id)
         return None if seq is None else self._rows[seq]
 
-    def _move(self, row: _Row, state: TaskState, **changes: Any) -> None:
+    def _move(self, row: Row, state: TaskState, **changes: Any) -> None:
         before = row.task.state
         check_transition(before, state)
         self._counts[before] -= 1
         self._counts[state] += 1
-        key = (-row.task.priority, row.task.seq)
         if before is TaskState.PENDING:
-            del self._pending[bisect_left(self._pending, key)]
+            del self._pending[bisect_left(self._pending, row.place)]
         if state is TaskState.PENDING:
-            insort(self._pending, key)
+            insort(self._pending, row.place)
         row.task = replace(row.task, state=state, **changes)
+
+    def _place(self, row: Row, priority: int) -> None:
+        """Give a pending task another priority."""
+        del self._pending[bisect_left(self._pending, row.place)]
+        row.task = replace(row.task, priority=priority)
+        insort(self._pending, row.place)
+
+    def _record(self, row: Row) -> TaskRecord:
+        held_by = None if row.held_by is None else self._rows[row.held_by].task.id
+        return record_of(row, held_by, tuple(needed.task.id for needed in self._links.after(row.task.seq)))
 
     def _settle(self, seq: int, fence: int, settlement: Settlement) -> bool:
         row = self._rows.get(seq)
@@ -328,18 +363,21 @@ class MemoryTaskStore:
             attempts=settlement.attempts,
             service_failures=settlement.service_failures,
             crashes=settlement.crashes,
+            cost_usd=row.task.cost_usd + settlement.totals.cost_usd,
         )
         row.available_at = settlement.available_at
         row.failure, row.result, row.answer = settlement.failure, settlement.result, settlement.answer
         row.worker, row.owner, row.cancel_requested = settlement.attempt.worker, "", False
         row.finished_at = settlement.attempt.finished_at if settlement.state is not TaskState.PENDING else None
         row.attempts = [*row.attempts, settlement.attempt][-_ATTEMPTS_KEPT:]
+        if settlement.state is not TaskState.PENDING:
+            self._links.has_ended(row)
         spent = settlement.totals
         names = [f.name for f in fields(Totals) if getattr(spent, f.name)]
         self._totals = replace(self._totals, **{n: getattr(self._totals, n) + getattr(spent, n) for n in names})
         return True
 
-    def _put_back(self, before: _Before) -> bool:
+    def _put_back(self, before: Before) -> bool:
         """One task as it was before the last action; False if it was changed since."""
         row = self._rows[before.task.seq]
         state, was_asked = row.task.state, before.left_state is TaskState.RUNNING
@@ -350,6 +388,9 @@ class MemoryTaskStore:
             return True
         if state is not (TaskState.CANCELLED if was_asked else before.left_state):
             return False
+        if state is before.task.state:
+            self._place(row, before.task.priority)
+            return True
         old, is_open = before.task, was_asked or before.task.state is TaskState.PENDING
         self._move(
             row,
@@ -368,41 +409,3 @@ def _done(result: bool) -> Write[bool]:
     future: Write[bool] = Write()
     future.set_result(result)
     return future
-
-
-def _before(row: _Row, left: TaskState) -> _Before:
-    fence = row.task.fence + (left is not TaskState.RUNNING)  # a running one is only asked
-    return _Before(
-        row.task, row.available_at, row.finished_at, row.failure, row.result, row.answer, left, fence
-    )  # fmt: skip
-
-
-def _selected(row: _Row, ids: Collection[str] | None, error_contains: str | None) -> bool:
-    if ids is not None:
-        return row.task.id in ids and row.task.state in REQUEUEABLE
-    if row.task.state is not TaskState.FAILED:
-        return False
-    if error_contains is None:
-        return True
-    return row.failure is not None and (
-        error_contains in row.failure.message or error_contains in row.failure.error_type
-    )
-
-
-def _record(row: _Row) -> TaskRecord:
-    task = row.task
-    return TaskRecord(
-        task.seq,
-        task.id,
-        task.state,
-        task.priority,
-        task.attempts,
-        task.service_failures,
-        task.crashes,
-        row.worker,
-        row.claimed_at,
-        row.finished_at,
-        row.available_at,
-        row.failure.error_type if row.failure else None,
-        row.failure.message if row.failure else None,
-    )

@@ -29,17 +29,25 @@ BY_SEQ = frozenset({TaskState.FAILED, TaskState.CANCELLED})
 class Ordering:
     """By `key` (an SQL expression; none: by the order of the file), then by the order of the file.
 
-    `falling`: the largest key first. Turned round as a whole, never in one part only: so a list can be read from
+    `falling`: the largest key first. `first` and `then` are what stands before and behind the key, both rising. Turned
+    round as a whole, never in one part only: so a list can be read from
     either end.
     """
 
     key: str | None = None
     falling: bool = False
+    first: str | None = None
+    then: str | None = None
 
     def terms(self, *, turned: bool = False) -> str:
         """For ORDER BY."""
-        seq = "seq DESC" if turned else "seq"
-        return f"{self.key}{' DESC' if self.falling != turned else ''}, {seq}" if self.key else seq
+        terms = ((self.first, False), (self.key, self.falling), (self.then, False), ("seq", False))
+        return ", ".join(f"{term} DESC" if falling != turned else term for term, falling in terms if term)
+
+
+QUEUE = Ordering("priority", falling=True, first="waits_for > 0", then="locks IS NULL")
+"""The order in which tasks are begun, which is that of the index `tasks_ready`: what may run before what waits for
+others, by priority, and of one priority those first of which only one can run at a time."""
 
 
 def ordering(query: TaskQuery) -> Ordering:
@@ -54,7 +62,7 @@ def ordering(query: TaskQuery) -> Ordering:
     if query.sort is TaskSort.RECENT:
         return Ordering() if query.state is TaskState.PENDING else Ordering(RECENT, falling=True)
     if query.state is TaskState.PENDING:
-        return Ordering("priority", falling=True)
+        return QUEUE
     return Ordering("claimed_at") if query.state is TaskState.RUNNING else Ordering()
 
 

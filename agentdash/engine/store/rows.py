@@ -6,14 +6,15 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from agentdash.engine.preview import PREVIEW_BYTES, PROMPT_FIRST, SEARCHED_BYTES, preview
-from agentdash.engine.store.codes import STATE_OF
+from agentdash.engine.store.codes import STATE_OF, SUCCEEDED
 from agentdash.engine.store.ordering import TRIES
-from agentdash.engine.store.reads import SqliteReads
+from agentdash.engine.store.reads import SqliteReads, linked
 from agentdash.engine.store.writer import translate
 from agentdash.errors import StoreError
 from agentdash.model import TaskDetail, TaskRow, TaskState
@@ -22,9 +23,15 @@ CLOSED = "the store is closed"
 _ERROR_CHARS = 500
 _ROWS = f"""
 SELECT t.seq, t.id, state, priority, {TRIES}, worker, claimed_at, finished_at, available_at, error_type,
-    substr(error_message, 1, {_ERROR_CHARS})
+    substr(error_message, 1, {_ERROR_CHARS}), waits_for, held_by
 FROM json_each(?) AS wanted CROSS JOIN tasks AS t ON t.seq = wanted.value ORDER BY wanted.key
 """
+_WAITS_FOR = f"""
+SELECT t.id FROM dependencies AS d CROSS JOIN tasks AS t ON t.seq = d.needs
+WHERE d.seq = ? AND t.state <> {SUCCEEDED} ORDER BY d.needs LIMIT ?
+"""
+_NAMED = 2
+_LINKED = 100
 _SHOWS_ERROR = frozenset({TaskState.FAILED, TaskState.PENDING, TaskState.CANCELLED})
 
 
@@ -68,7 +75,9 @@ class RowReads(SqliteReads):
             (row,) = self.read_rows([record.seq])
             tried = (record.attempts, record.service_failures, record.crashes, record.claimed_at)
             history = tuple(self.attempts(task_id))
-        return TaskDetail(row, json.loads(body or "{}"), *tried, history, json.loads(line) if line else None)
+            after, needed_by = self.linked(task_id, _LINKED)
+        result = json.loads(line) if line else None
+        return TaskDetail(row, json.loads(body or "{}"), *tried, history, result, tuple(after), tuple(needed_by))
 
     def id_of(self, seq: int) -> str:
         return str(self._one("SELECT id FROM tasks WHERE seq = ?", seq)[0])
@@ -92,14 +101,20 @@ class RowReads(SqliteReads):
     def _row(
         self, seq: int, task_id: str, code: int, priority: int, tries: int, worker: str | None,
         claimed_at: float | None, finished_at: float | None, available_at: float,
-        error_type: str | None, message: str | None,
+        error_type: str | None, message: str | None, waits_for: int, held_by: int | None,
     ) -> TaskRow:  # fmt: skip
         state = STATE_OF[code]
         since = {TaskState.PENDING: None, TaskState.RUNNING: claimed_at}.get(state, finished_at)
         error = f"{error_type}: {message}" if error_type is not None and state in _SHOWS_ERROR else None
         shown = None if state is TaskState.PENDING else worker
         text = self._beginning_of_prompt(seq)
-        return TaskRow(seq, task_id, state, priority, tries, shown, since, available_at, text, error)
+        row = TaskRow(seq, task_id, state, priority, tries, shown, since, available_at, text, error)
+        if state is not TaskState.PENDING or not waits_for:
+            return row
+        named = tuple(task_id for (task_id,) in self._all(_WAITS_FOR, seq, _NAMED))
+        holder = linked(self._all("SELECT id, state, 0 FROM tasks WHERE seq = ?", held_by)) if held_by else ()
+        more = max(0, waits_for - len(named))
+        return replace(row, waits_for=named, waits_for_more=more, held_by=next(iter(holder), None))
 
     def _beginning_of_prompt(self, seq: int) -> str:
         """From the first bytes of the body: an SQL function would have all its megabytes read first."""

@@ -108,7 +108,30 @@ _VERSION_2 = """
 ALTER TABLE credentials ADD COLUMN learned TEXT NOT NULL DEFAULT '';
 """
 
-MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2)
+_VERSION_3 = """
+-- What all attempts at the task have cost, as far as that is known.
+ALTER TABLE tasks ADD COLUMN cost_usd REAL NOT NULL DEFAULT 0;
+"""
+
+_VERSION_4 = """
+-- What a task waits for. `waits_for` counts those of its dependencies that have not succeeded, and `held_by` names a
+-- failed or cancelled task, direct or further away, that keeps a pending one from ever being ready; NULL if none does.
+-- `locks` are the names of the resources it needs for itself, one a line; NULL if it needs none.
+ALTER TABLE tasks ADD COLUMN waits_for INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tasks ADD COLUMN held_by INTEGER;
+ALTER TABLE tasks ADD COLUMN locks TEXT;
+ALTER TABLE totals ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE dependencies (seq INTEGER NOT NULL, needs INTEGER NOT NULL, PRIMARY KEY (seq, needs)) WITHOUT ROWID;
+CREATE INDEX dependencies_needs ON dependencies (needs, seq);
+CREATE INDEX tasks_held ON tasks (held_by) WHERE held_by IS NOT NULL;
+-- The queue's order: what may run before what waits. Of one priority those that need a resource come first, as only one
+-- of them can run at a time; and so those that need none stand together, whatever stands before them.
+DROP INDEX tasks_ready;
+CREATE INDEX tasks_ready ON tasks (waits_for > 0, priority DESC, locks IS NULL, seq) WHERE state = 0;
+CREATE INDEX tasks_locked ON tasks (locks, priority DESC, seq) WHERE state = 0 AND waits_for = 0 AND locks IS NOT NULL;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 """Script N brings version N to N + 1. Never edited once released: add another."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -24,7 +24,14 @@ from agentdash.engine.store.base import (
     Settlement,
 )
 from agentdash.engine.store.batches import ClaimRequest, SettleRequest, claim_batch, settle_batch
-from agentdash.engine.store.changes import CancelRequest, RequeueRequest, cancel_tasks, requeue_tasks
+from agentdash.engine.store.changes import (
+    CancelRequest,
+    PriorityRequest,
+    RequeueRequest,
+    cancel_tasks,
+    prioritize_tasks,
+    requeue_tasks,
+)
 from agentdash.engine.store.reads import SqliteReads
 from agentdash.engine.store.schema import check_version, migrate
 from agentdash.engine.store.undo import forget, undo_last
@@ -129,6 +136,9 @@ class SqliteTaskStore(SqliteReads):
 
     async def cancel(self, ids: Sequence[str], now: float) -> tuple[int, int]:
         return await self._run(lambda tx: cancel_tasks(tx, CancelRequest(ids, now)))
+
+    async def prioritize(self, ids: Sequence[str], *, to: int | None = None, by: int = 0) -> int:
+        return await self._run(lambda tx: prioritize_tasks(tx, PriorityRequest(ids, to, by)))
 
     async def undo(self) -> tuple[int, int]:
         # Alone, and so after every write that was begun before it: how a stopped task ended is known by then.

@@ -1,4 +1,4 @@
-"""Takes the last requeue or cancellation back: what each task was before is remembered beside the database.
+"""Takes the last requeue, cancellation or change of priorities back: what tasks were is kept beside the database.
 
 It is kept in a TEMP table of the writing connection: nothing of it reaches the disk, a transaction that fails takes it
 back too, and it ends with the process.
@@ -10,17 +10,18 @@ import sqlite3
 from itertools import product
 
 from agentdash.engine.store.codes import CANCELLED, FAILED, PENDING, RUNNING, STATE_OF
+from agentdash.engine.store.dependencies import have_changed
 from agentdash.engine.store.writer import Transaction
 
 # `left_state` and `left_fence`: how the action left the task. What holds others by now has gone on.
 _TABLE = """
 CREATE TEMP TABLE IF NOT EXISTS undo (seq INTEGER PRIMARY KEY, left_state INTEGER, left_fence INTEGER, state INTEGER,
     attempts INTEGER, service_failures INTEGER, crashes INTEGER, available_at REAL, finished_at REAL, error_type TEXT,
-    error_message TEXT, ordinal INTEGER, line TEXT)
+    error_message TEXT, ordinal INTEGER, line TEXT, priority INTEGER)
 """
 _REMEMBER = """
 INSERT INTO undo SELECT seq, ?1, fence + ?2, state, attempts, service_failures, crashes, available_at, finished_at,
-    error_type, error_message, ordinal, line
+    error_type, error_message, ordinal, line, priority
 FROM tasks LEFT JOIN results USING (seq) WHERE seq IN (SELECT seq FROM temp.chosen WHERE state = ?3)
 """
 _TOUCHED = """
@@ -32,6 +33,10 @@ UPDATE tasks SET state = undo.state, fence = fence + 1, attempts = undo.attempts
     service_failures = undo.service_failures, crashes = undo.crashes, available_at = undo.available_at,
     finished_at = undo.finished_at, error_type = undo.error_type, error_message = undo.error_message
 FROM undo WHERE undo.seq = tasks.seq AND undo.left_state = ?1 AND undo.state = ?2
+"""
+_PUT_PRIORITY_BACK = f"""
+UPDATE tasks SET priority = undo.priority
+FROM undo WHERE undo.seq = tasks.seq AND left_state = {PENDING} AND undo.state = {PENDING}
 """
 # One that was asked to stop, and was stopped by it: the end of a claim leaves the fence alone.
 _STOPPED = f"""
@@ -73,6 +78,12 @@ def remember(connection: sqlite3.Connection) -> None:
         connection.execute(_REMEMBER, (left, step, state))
 
 
+def remember_priorities(connection: sqlite3.Connection) -> None:
+    """Keep what the chosen tasks are, which are pending and stay so, before they get other priorities."""
+    forget(connection)
+    connection.execute(_REMEMBER, (PENDING, 0, PENDING))
+
+
 def forget(connection: sqlite3.Connection) -> None:
     """Nothing can be taken back any more."""
     connection.execute(_TABLE)
@@ -91,10 +102,12 @@ def undo_last(transaction: Transaction) -> tuple[int, int]:
     connection.execute(_TOUCHED)
     restored: int = connection.execute("SELECT count(*) FROM undo").fetchone()[0] + given_back
     connection.execute(_NOT_ASKED)
+    connection.execute(_PUT_PRIORITY_BACK)
     for left, state in product((PENDING, CANCELLED), (PENDING, FAILED, CANCELLED)):
         if left != state and (number := connection.execute(_PUT_BACK, (left, state)).rowcount):
             transaction.move(STATE_OF[left], STATE_OF[state], number)
     _put_results_back(transaction)
+    have_changed(transaction, f"SELECT seq FROM undo WHERE left_state <> {RUNNING}")
     forget(connection)
     return restored, total - restored
 

@@ -54,6 +54,8 @@ def _texts(snapshot: Snapshot, now: float) -> tuple[str, ...]:
     """What is to be said, in more and in fewer words: the first that fits is shown."""
     if snapshot.status == "draining":
         return _draining(snapshot, now)
+    if snapshot.status == "paused" and snapshot.limits.reached:
+        return _limited(snapshot)
     text = _text(snapshot)
     return (text,) if text else ()
 
@@ -69,6 +71,13 @@ def _text(snapshot: Snapshot) -> str:
     if snapshot.status == "finished" and snapshot.counts.total:
         return _finished(snapshot)
     return ""
+
+
+def _limited(snapshot: Snapshot) -> tuple[str, ...]:
+    reason = clean(snapshot.limits.reached)
+    reason, running = f"{reason[:1].upper()}{reason[1:]}", snapshot.counts.running
+    still = f" · {_tasks(running)} still {_verb(running)}" if running else ""
+    return (f"{reason} · p goes on without it{still}", f"{reason} · p goes on{still}", f"p goes on · {reason}{still}")
 
 
 def _draining(snapshot: Snapshot, now: float) -> tuple[str, ...]:
@@ -91,7 +100,8 @@ def _finished(snapshot: Snapshot) -> str:
         (counts.succeeded, "done"),
         (counts.failed, "failed"),
         (counts.cancelled, "cancelled"),
-        (counts.unfinished, "left"),
+        (counts.open, "left"),
+        (counts.held, "held"),
     )
     what = ", ".join(f"{number:,} {word}" for number, word in numbers if number)
     keys = ("e errors", "R requeues", "q leaves") if counts.failed else ("q leaves",)

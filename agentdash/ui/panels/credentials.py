@@ -11,7 +11,7 @@ from agentdash.ui import format as fmt
 from agentdash.ui.panels.lines import Cell, Column, Line
 from agentdash.ui.panels.panel import WIDE, ListPanel
 
-_EMPTY = "This run needs no keys: a function runs its tasks."
+_EMPTY = "This run needs no keys: a function or a command does its tasks."
 _ACTIVE = "★"
 _ROOMY = 100
 _SPREAD = 60

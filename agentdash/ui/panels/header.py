@@ -23,6 +23,7 @@ _MOST_CHARS = 500
 _NAME = "agentdash"
 _WIDE = 100
 _TINY = 70
+_NARROW = 50
 _ENDLESS: Final = 1_000_000
 _LEAST_BAR = 8
 _LEAST_SPARK = 7
@@ -30,6 +31,7 @@ _MOST_SPARK = 60
 _COST_CELLS = 7
 _NUMBER_CELLS = 4
 _ETA_CELLS = 5
+_LEFT_CELLS = 7
 _STYLES: Final = ("", "dim", "bold", "good", "warn", "bad", "accent", "spark")
 
 HeaderLine = tuple[Piece, ...]
@@ -112,7 +114,7 @@ def header_lines(snapshot: Snapshot, now: float, width: int) -> list[HeaderLine]
     """The lines of a moment, each as wide as told at the most."""
     state, done, bar = _state(snapshot, now, width), _done(snapshot, width), _bar(snapshot)
     speed, name, gap = _speed(snapshot, now), _brand(snapshot.project), _fill()
-    used = [*_used(snapshot), gap, _holdup(snapshot, now, width)]
+    used = [*_used(snapshot, width), gap, _holdup(snapshot, now, width)]
     if width >= _WIDE:
         rows = [[name, state, bar, *done, *speed], used]
     elif width >= _TINY:
@@ -213,10 +215,21 @@ def _speed(snapshot: Snapshot, now: float) -> list[_Part]:
         end = [Piece("ETA ", "dim"), Piece(fmt.remaining(snapshot.done_at, now).ljust(_ETA_CELLS))]
         stands = snapshot.status in ("paused", "stalled") and not snapshot.counts.running
         per_second = 0.0 if stands else snapshot.tasks_per_s  # what ended before it stood is no speed
-    return [_fixed([Piece(fmt.rate(per_second).rjust(7))], 3), _fixed(end, 2)]
+    return [_fixed([Piece(fmt.rate(per_second).rjust(7))], 3), _fixed(end, 2), *_time_left(snapshot, now)]
 
 
-def _used(snapshot: Snapshot) -> list[_Part]:
+def _time_left(snapshot: Snapshot, now: float) -> list[_Part]:
+    """For how long further tasks may begin, where that is limited: by a moment, or by the session's own time."""
+    limits = snapshot.limits
+    times = [limits.ends_at - now] if limits.ends_at is not None else []
+    times += [limits.left_s] if limits.left_s is not None else []
+    if not times or snapshot.status == "finished":
+        return []
+    left = fmt.remaining(now + max(0.0, min(times)), now)
+    return [_fixed([Piece("left ", "dim"), Piece(left.ljust(_LEFT_CELLS), "" if min(times) > 0 else "warn")], 2)]
+
+
+def _used(snapshot: Snapshot, width: int) -> list[_Part]:
     """What the run has used, each figure in a place of its own: none moves when another grows."""
     totals, history = snapshot.totals, snapshot.history
     tokens = [
@@ -224,7 +237,7 @@ def _used(snapshot: Snapshot) -> list[_Part]:
         Piece(fmt.compact(totals.output_tokens).rjust(_NUMBER_CELLS)), Piece(" out", "dim"),
     ]  # fmt: skip
     parts = [
-        _fixed([Piece(fmt.cost(totals.cost_usd).ljust(_COST_CELLS))], 2),
+        _cost(totals.cost_usd, snapshot.limits.max_cost, width),
         _number("429s ", totals.rate_limited, 3, "warn"),
         _number("retries ", totals.retries, 4),
         _fixed(tokens, 5),
@@ -241,12 +254,27 @@ def _used(snapshot: Snapshot) -> list[_Part]:
     return parts
 
 
+def _cost(cost: float, most: float | None, width: int) -> _Part:
+    """`$4.18`, and where there is a limit, and room for it, `$4.18 of $25`."""
+    bare = Piece(fmt.cost(cost).ljust(_COST_CELLS))
+    if most is None or width < _NARROW:
+        return _fixed([bare], 2)
+    spent = Piece(fmt.cost(cost), "warn" if cost >= most else "")
+    limit = f" of {fmt.whole_cost(most)}"
+    room = max(len(fmt.cost(most)), len(spent.text)) - len(spent.text)
+    return _fixed([spent, Piece(limit, "dim"), Piece(" " * room)], 2)
+
+
 def _holdup(snapshot: Snapshot, now: float, width: int) -> _Part:
     """Why workers wait, or that none does; while something can be taken back, that."""
     undo = snapshot.undo
     if undo is not None and undo.until > now:
         end = f" (u, {max(0, round(undo.until - now))} s)"
         return _reason("undo: ", undo.text, end, "accent", width)
+    if snapshot.limits.reached and snapshot.waiting_for == snapshot.limits.reached:
+        return _reason("", snapshot.waiting_for, "", "warn", width)
+    if snapshot.waiting_for and not snapshot.counts.open:
+        return _reason("", snapshot.waiting_for, "", "warn", width)
     if snapshot.waiting_for:
         left = "" if snapshot.waiting_until is None else f" {fmt.remaining(snapshot.waiting_until, now)}"
         return _reason("waiting: ", snapshot.waiting_for, left, "warn", width)

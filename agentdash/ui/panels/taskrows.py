@@ -121,6 +121,12 @@ def _wait(seconds: int) -> str:
 
 
 def _text(row: TaskRow) -> Cell:
+    if row.held_by is not None:
+        how = "failed" if row.held_by.state is TaskState.FAILED else "was cancelled"
+        return Cell(f"held: {row.held_by.id[:_ROW_TEXT]} {how}", "warn")
+    if row.waits_for:
+        more = f" and {row.waits_for_more:,} more" if row.waits_for_more else ""
+        return Cell(f"waits for {', '.join(row.waits_for)[:_ROW_TEXT]}{more}", "dim")
     if row.error and row.state is TaskState.FAILED:
         return Cell(_reason(row.error[:_ROW_TEXT]), "bad")
     if row.error and row.state is TaskState.PENDING:

@@ -84,7 +84,9 @@ class MainScreen(Screen[None]):
     @property
     def is_searching(self) -> bool:
         """Whether the queue shows what has been found so far."""
-        return self.query_one(Queue).found[1] < 1
+        return any(
+            queue.found[1] < 1 for queue in self.query(Queue)
+        )  # on a busy machine it is asked before it is there
 
     # -- what it shows -----------------------------------------------------------------------------------------------
     def update(self, snapshot: Snapshot, now: float, monotonic: float) -> None:
@@ -232,6 +234,12 @@ class MainScreen(Screen[None]):
         """Cancel the selected tasks, after a question."""
         self._verbs.ask_cancel(self._selected()[0], then=self._done_to_tasks)
 
+    async def action_prioritize(self, by: int) -> None:
+        """Let the selected tasks come earlier or later; they stay marked, for who wants it once more."""
+        ids = self._selected()[0]
+        if ids and await self._verbs.prioritize(ids, by):
+            self.query_one(Queue).look_again()
+
     def _done_to_tasks(self) -> None:
         queue = self.query_one(Queue)
         queue.clear_marks()
@@ -330,6 +338,8 @@ class MainScreen(Screen[None]):
             found.add("requeue")
         if states - FINISHED_STATES:
             found.add("cancel")
+        if TaskState.PENDING in states:
+            found.add("prioritize")
         if any(view.state == "parked" for view in snapshot.workers):
             found.add("revive")
         if any(lock.state == "stale" for lock in self._locks or ()):
@@ -340,6 +350,6 @@ class MainScreen(Screen[None]):
         """None dims a key that would do nothing."""
         if action == "filter":
             return not isinstance(self.focused, Input)  # there it is a letter as others are
-        if action in ("requeue", "cancel", "revive", "clean_locks"):
+        if action in ("requeue", "cancel", "prioritize", "revive", "clean_locks"):
             return True if action in self._available else None
         return True

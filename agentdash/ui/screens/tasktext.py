@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from agentdash.figures import local_time
-from agentdash.model import FINISHED_STATES, Attempt, TaskDetail, TaskState
-from agentdash.ui.format import NONE, span
+from agentdash.figures import local_time, work
+from agentdash.model import FINISHED_STATES, Attempt, LinkedTask, TaskDetail, TaskState
+from agentdash.ui.format import NONE, span, task_look, task_word
 
 _MOST_JSON: Final = 100_000
 _ONE_LINE: Final = 60
@@ -53,6 +53,8 @@ class TaskText:
     usage: str
     error: str = ""
     task_id: str = ""
+    after: str = ""
+    needed_by: str = ""
 
     def sections(self, state: TaskState, *, live: bool) -> list[tuple[str, str]]:
         """(head, text) of what there is to read: how it ended comes first. Live output takes the answer's place."""
@@ -60,14 +62,16 @@ class TaskText:
         parts: tuple[tuple[str, str], ...]
         known = "\n".join(part for part in (self._id_line, self.parameters) if part)
         prompt, attempts, parameters = ("Prompt", self.prompt), ("Attempts", self.attempts), ("Parameters", known)
+        after, needed_by = ("Waits for", self.after), ("Needed by", self.needed_by)
         if state in FINISHED_STATES:
             error = self.error if state is TaskState.FAILED else ""
             ended = (("Error", error), ("Output", output))
-            parts = (*ended, prompt, attempts, ("Usage", self.usage), parameters)
+            parts = (*ended, prompt, attempts, ("Usage", self.usage), parameters, needed_by)
         else:
             if not output and not live and state is TaskState.RUNNING:
                 output = _ELSEWHERE
-            parts = (prompt, parameters, attempts, ("Usage", self.usage), ("Output", output))
+            first = (after,) if state is TaskState.PENDING else ()
+            parts = (*first, prompt, parameters, needed_by, attempts, ("Usage", self.usage), ("Output", output))
         return [(head, text) for head, text in parts if text]
 
     @property
@@ -87,7 +91,15 @@ def describe(detail: TaskDetail) -> TaskText:
         usage="\n".join(_usage(detail)),
         error=_error(detail),
         task_id=detail.row.id,
+        after="\n".join(map(_link, detail.after)),
+        needed_by="\n".join(map(_link, detail.needed_by)),
     )
+
+
+def _link(link: LinkedTask) -> str:
+    """A task that this one waits for, or that waits for it, and how that stands."""
+    look = task_look(link.state)
+    return f"{look.glyph} {link.id}  {task_word(link.state)}{', held' if link.held else ''}"
 
 
 def saved_text(task_id: str, text: TaskText) -> str:
@@ -210,6 +222,8 @@ def _usage(detail: TaskDetail) -> Iterator[str]:
     details, result = _mapping(line.get("agentdash")), _mapping(line.get("result"))
     message, error = _mapping(result.get("message")), _mapping(result.get("error"))
     tokens = _mapping(details.get("usage"))
+    if worktree := _mapping(_mapping(details.get("value")).get("worktree")):
+        yield f"worktree: {work(worktree)}"
     if shown := [f"{_plain(name)} {number:,}" for name, number in tokens.items() if isinstance(number, int) and number]:
         yield f"tokens: {', '.join(shown)}"
     if isinstance(cost := details.get("cost_usd"), int | float):

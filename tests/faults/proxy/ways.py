@@ -38,6 +38,7 @@ class ConnectionState:
 
     requests: int = 0
     unasked_at: float | None = None
+    has_crossed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
