@@ -266,6 +266,9 @@ class SoakRun:
     async def cancel(self, ids: Sequence[str]) -> tuple[int, int]:
         return 0, 0
 
+    async def prioritize(self, ids: Sequence[str], *, by: int) -> int:
+        return 0
+
     async def undo(self) -> tuple[int, int]:
         self._undo = None
         return 1, 0
