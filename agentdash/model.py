@@ -206,7 +206,8 @@ class Totals:
 @dataclass(frozen=True, slots=True)
 class WorkerView:
     """One worker as shown. `backoff_until` is monotonic seconds or None; `since` when it entered its state (for a
-    running one: when its task was claimed), in seconds since the epoch. `last_error` is why it is unhealthy."""
+    running one: when its task was claimed), in seconds since the epoch. `last_error` is why it is unhealthy. A running
+    one with a `backoff_until` works on a task whose own program waits until then, for what `last_error` says."""
 
     id: str
     state: str

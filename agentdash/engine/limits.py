@@ -106,9 +106,9 @@ class LimitPool:
         return True
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Lease:
-    """The right to send one request with a credential; given back with `release`."""
+    """The right to send one request with a credential; given back with `release`. `again` renews it for one more."""
 
     credential: APICredential
     pool: LimitPool

@@ -11,10 +11,12 @@ _MANY_CHUNKS = 512
 class LiveOutput:
     """What one attempt has written so far. Its processor adds to it, from whatever thread it runs in."""
 
-    __slots__ = ("_added", "_kept", "attempt")
+    __slots__ = ("_added", "_kept", "attempt", "wait")
 
     def __init__(self, attempt: int) -> None:
         self.attempt = attempt
+        self.wait: tuple[float, str] | None = None
+        """Until when (monotonic) the task's program waits by itself, and why."""
         # The position of the first chunk, in characters since the attempt began, and the chunks: replaced together, so
         # that a reader in another thread finds them fitting.
         self._kept: tuple[int, list[str]] = (0, [])
@@ -58,6 +60,11 @@ class LiveOutputs:
     def end(self, task_id: str) -> None:
         """The attempt has ended: what it wrote is in its result, if it has one."""
         self._outputs.pop(task_id, None)
+
+    def wait(self, task_id: str) -> tuple[float, str] | None:
+        """Until when (monotonic) a task's program waits by itself, and why."""
+        output = self._outputs.get(task_id)
+        return None if output is None else output.wait
 
     def since(self, task_id: str, position: int) -> OutputPart | None:
         """What a task has written since a position; None if it does not run here."""

@@ -222,10 +222,27 @@ class ParallelSessionManager:
             {} if manager is None else {running.claim.worker: running.claim for running in manager.running.values()}
         )
         return tuple(
-            _view(worker, claims.get(worker.id)) for worker in self._workers.values() if worker.task is not None
+            self._view(worker, claims.get(worker.id)) for worker in self._workers.values() if worker.task is not None
         )
 
     # -- inside ------------------------------------------------------------------------------------------------------
+    def _view(self, worker: Worker, claim: Claim | None) -> WorkerView:
+        """One worker as shown, with the claim it works on."""
+        health, wait = worker.health, None
+        if claim is not None and self._runner is not None:
+            wait = self._runner.outputs.wait(claim.task.id)
+            wait = wait if wait is not None and wait[0] > self._clock.monotonic() else None
+        return WorkerView(
+            worker.id,
+            worker.state if claim is None else "running",
+            None if claim is None else claim.task.id,
+            health.consecutive_failures,
+            health.total_recoveries,
+            worker.backoff_until if claim is None else wait[0] if wait else None,
+            worker.since if claim is None else claim.claimed_at,
+            wait[1] if wait else health.last_error_type if health.consecutive_failures else None,
+        )
+
     def _keys_changed(self) -> None:
         """A lease came back, or a key may send again: after every answer, so those who wait for room are let in one
         by one instead of all looking each time."""
@@ -305,18 +322,3 @@ class ParallelSessionManager:
             if self.parked and (self._runner is None or self._runner.is_down):
                 self.abort()
                 return
-
-
-def _view(worker: Worker, claim: Claim | None) -> WorkerView:
-    """One worker as shown, with the claim it works on."""
-    health = worker.health
-    return WorkerView(
-        worker.id,
-        worker.state if claim is None else "running",
-        None if claim is None else claim.task.id,
-        health.consecutive_failures,
-        health.total_recoveries,
-        None if claim is not None else worker.backoff_until,
-        worker.since if claim is None else claim.claimed_at,
-        health.last_error_type if health.consecutive_failures else None,
-    )

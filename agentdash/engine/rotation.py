@@ -31,6 +31,10 @@ _PAST_DATE_S = 60.0
 """How long a quota is left alone whose stated date is over already: clocks differ, and dates are rounded."""
 
 
+_AGAIN_S = 0.5
+"""A task that waits for its next request looks so often whether its limit has changed meanwhile."""
+
+
 class APIRotationState:
     """The credentials of a run and which of them is active.
 
@@ -167,6 +171,26 @@ class APIRotationState:
             lease.ticket.pacer.failed(now, lease.ticket)
         self.on_change()
 
+    async def again(self, lease: Lease, size: RequestSize) -> None:
+        """One more request of a lease whose last one was answered: wait until its key may send it."""
+        lease.pool.probes -= lease.is_probe
+        lease.is_probe = False
+        cost = self.estimator.cost(size)
+        while True:
+            self.hear()
+            now = self._clock.monotonic()
+            at = self.pools.next_at(lease.credential, size.model, cost, now)
+            if at <= now or not lease.credential.is_usable(self._clock.now()):  # the server says what is wrong with it
+                break
+            await self._clock.sleep(min(at - now, _AGAIN_S))
+        lease.pool = pool = self.pools.of(lease.credential)
+        if pool.probing and not pool.probes:
+            pool.probed_at = now
+        lease.is_probe = pool.probing
+        pool.probes += pool.probing
+        lease.credential.requests += 1
+        lease.size, lease.sent_at, lease.ticket = size, now, pool.pacer(size.model, now).sent(now, cost)
+
     async def leave(self, lease: Lease) -> None:
         """A lease's request is built: wait for its moment, which limits without any burst want to the millisecond.
 
@@ -206,8 +230,9 @@ class APIRotationState:
         if lease is not None:
             used = (counted_input(usage), usage.output_tokens) if usage is not None else (None, None)
             pacer = self.pools.of(credential).pacer(lease.size.model, self._clock.monotonic())
+            if lease.ticket.is_open:
+                self.estimator.learn(lease.size, usage)
             pacer.answered(self._clock.monotonic(), lease.ticket, input_tokens=used[0], output_tokens=used[1])
-            self.estimator.learn(lease.size, usage)
         was_probing = self.pools.answered(credential)
         if not credential.proven or was_probing:
             if credential.is_invalid:

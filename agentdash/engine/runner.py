@@ -125,6 +125,7 @@ class TaskRunner:
             claim.task.fence,
             credential,
             progress=output.add,
+            waits=partial(self._waits, output),
             observe=self._observer(lease, told),
         )
         most = self._most_cost(claim.task)
@@ -133,7 +134,9 @@ class TaskRunner:
             if credential is not None and self.clients is not None:
                 context.client = self.clients.client(credential)
             if lease is not None and self.rotation is not None:
-                LEAVING.set(partial(self.rotation.leave, lease) if lease.ticket.has_moment else None)
+                context.answered = partial(self.rotation.succeeded, lease.credential, lease)
+                context.next_turn = partial(self._next_turn, self.rotation, lease)
+                _leave_at_its_moment(self.rotation, lease)
             answer = await self.processor.run(claim.task, context)
         except (KeyboardInterrupt, GeneratorExit):
             raise
@@ -164,6 +167,15 @@ class TaskRunner:
         if answer.cost_usd is None:
             self.on_unpriced(answer)
         return success(claim, self._ended(claim, lease, started, answer), answer)
+
+    def _waits(self, output: LiveOutput, seconds: float, reason: str) -> None:
+        output.wait = self._clock.monotonic() + seconds, reason
+
+    @staticmethod
+    async def _next_turn(rotation: APIRotationState, lease: Lease, size: RequestSize) -> None:
+        """Wait until the key of an attempt may send one more request."""
+        await rotation.again(lease, size)
+        _leave_at_its_moment(rotation, lease)
 
     def service(self, server: str | None = None) -> ServiceBackoff:
         """The shared backoff of a server (None: the user's function)."""
@@ -362,6 +374,11 @@ class TaskRunner:
                 self.events.emit("limits", text)
 
         return observe
+
+
+def _leave_at_its_moment(rotation: APIRotationState, lease: Lease) -> None:
+    """Have the request that is built next wait for its moment, if its lease has one."""
+    LEAVING.set(partial(rotation.leave, lease) if lease.ticket.has_moment else None)
 
 
 def _no_size(task: Task) -> RequestSize:

@@ -61,11 +61,14 @@ class Played:
         reader = ClaudeReader(session or {}, rules)
         self.shown = ""
         self.sessions: list[Any] = []
+        self.waits: list[tuple[float, str]] = []
         self.answer: Answer | None = None
         self.failure: Failure | None = None
         try:
             for line in (RECORDED / f"{case}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True):
                 self.shown += reader.read(line)
+                if (wait := reader.wait()) is not None:
+                    self.waits.append(wait)
                 if (news := reader.session()) is not None:
                     self.sessions.append(news)
             self.answer = reader.answer(Ended(CASES[case]["exit"], CASES[case]["stderr"]))
@@ -162,6 +165,7 @@ def test_what_it_does_can_be_watched() -> None:
     assert "▸ Bash cat notes.txt\n  two\n" in shown
     assert "Looking at" in shown
     assert "[529 overloaded: it asks again in 0.5 s]\n" in Played("retried").shown
+    assert Played("retried").waits == [(0.535, "529 overloaded")]
     assert Played("overloaded").shown.startswith("[API Error: 529 Overloaded.")
 
 

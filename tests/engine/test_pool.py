@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agentdash import ParallelSessionManager
+from agentdash.engine.processors import FunctionProcessor, TaskContext
 from agentdash.errors import NoMemoryError, StoreWriteError
 from agentdash.model import TaskState
 from tests.support.bench import CLOCK, Bench, a_second
@@ -308,6 +309,26 @@ async def test_a_store_that_cannot_write_stops_claiming() -> None:
     assert bench.states() == {"succeeded": 12, "pending": 38}
     assert len(bench.events("fault")) == 1
     assert not bench.lock.held
+
+
+@virtual
+async def test_a_worker_whose_tasks_program_waits_by_itself_says_until_when_and_why() -> None:
+    async def patient(task: dict[str, Any], worker_id: str, context: TaskContext) -> None:
+        await asyncio.sleep(1)
+        context.waits(5.0, "529 overloaded")
+        await asyncio.sleep(10)
+
+    bench = Bench(1, a_second, workers=1)
+    bench.runner.processor = FunctionProcessor(patient)
+    running = bench.start()
+    await asyncio.sleep(2)
+    (view,) = bench.pool.views()
+    assert (view.state, view.task, view.last_error) == ("running", "t0", "529 overloaded")
+    assert view.backoff_until == CLOCK.monotonic() + 4
+    await asyncio.sleep(5)
+    (view,) = bench.pool.views()
+    assert (view.state, view.backoff_until, view.last_error) == ("running", None, None)
+    await running
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentdash import APICredential, APIRotationState
+from agentdash.engine.estimate import RequestSize
 from agentdash.engine.limitheaders import LimitReading, Standing
 from agentdash.engine.limits import Lease, LimitPool, may_be_one_more, may_be_open
 from agentdash.engine.pacing import PoolPacer
 from agentdash.engine.store.base import CredentialRecord
 from agentdash.secret import Secret
+from tests.support.bench import CLOCK
 from tests.support.keys import Keys, limited
-from tests.support.virtual_loop import EPOCH, ManualClock
+from tests.support.virtual_loop import EPOCH, ManualClock, virtual
 
 NOW = 1000.0
 
@@ -386,3 +388,40 @@ def test_what_is_learned_is_told_once_and_again_when_it_changes() -> None:
     tell(keys, "b", reading("org-1", 600))
     assert keys.state.pools.take_news() == ["organization org-1 allows 600 requests a minute"]
     assert keys.state.pools.take_news() == []
+
+
+# -- several requests of one lease -------------------------------------------------------------------------------------
+@virtual
+async def test_each_further_request_of_a_lease_waits_for_its_limit() -> None:
+    """A bucket of twenty that gets twenty a second: a hundred requests take four seconds, and none comes too early."""
+    state = APIRotationState([APICredential(Secret("secret-a-0123456789"), name="a", proven=True)], clock=CLOCK)
+    (credential,) = state.credentials
+    lease = state.lease(paced=True)
+    assert lease is not None
+    began = filled_at = CLOCK.monotonic()
+    left = 20.0
+    for number in range(100):
+        now = CLOCK.monotonic()
+        left, filled_at = min(20.0, left + 20 * (now - filled_at)) - 1, now
+        assert left > -0.5, f"request {number} came too early"
+        state.read(lease, reading("org-1", 1200, left=max(0.0, left)))
+        state.succeeded(credential, lease, None)
+        if number < 99:
+            await state.again(lease, RequestSize())
+    assert 3.9 <= CLOCK.monotonic() - began < 6
+    assert credential.requests == 100
+    state.release(lease)
+    assert credential.in_flight == 0
+
+
+@virtual
+async def test_a_key_that_was_refused_meanwhile_is_not_waited_for() -> None:
+    state = APIRotationState([APICredential(Secret("secret-a-0123456789"), name="a", proven=True)], clock=CLOCK)
+    (credential,) = state.credentials
+    lease = state.lease()
+    assert lease is not None
+    state.succeeded(credential, lease, None)
+    credential.is_invalid = True
+    began = CLOCK.monotonic()
+    await state.again(lease, RequestSize())  # the server's answer says what is wrong with it
+    assert CLOCK.monotonic() - began < 1

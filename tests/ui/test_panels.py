@@ -66,6 +66,14 @@ async def test_no_workers_say_whether_some_will_come(status: str, words: str) ->
     assert words in "\n".join(await shown(Workers(id="panel"), "update", none, NOW, MONOTONIC))
 
 
+async def test_a_task_whose_program_waits_says_for_how_long() -> None:
+    view = WorkerView(
+        "worker-1", "running", "t1", backoff_until=MONOTONIC + 12, since=NOW - 3, last_error="529 overloaded"
+    )
+    lines = await shown(Workers(id="panel"), "update", moment(workers=(view,)), NOW, MONOTONIC)
+    assert "running in 0:12 t1" in lines[2]
+
+
 async def test_only_workers_in_sight_are_drawn_and_scrolling_finds_the_others() -> None:
     made: list[str] = []
 

@@ -45,6 +45,7 @@ class ClaudeReader:
         self._cost = SessionCost(session.get("counted"))
         self._news: Mapping[str, Any] | None = None
         self._result: Mapping[str, Any] | None = None
+        self._wait: tuple[float, str] | None = None
 
     def read(self, line: str) -> str:
         """Take a line. Raises `StatedFailureError` for a retry of its own that is ours to decide."""
@@ -56,6 +57,11 @@ class ClaudeReader:
             return line
         reader = _READERS.get(str(event.get("type")))
         return "" if reader is None else reader(self, event)
+
+    def wait(self) -> tuple[float, str] | None:
+        """Its own wait before it asks again; told once."""
+        wait, self._wait = self._wait, None
+        return wait
 
     def session(self) -> Mapping[str, Any] | None:
         """The session, when it has become worth keeping, has cost something, or is to be forgotten; told once."""
@@ -100,6 +106,7 @@ class ClaudeReader:
             raise StatedFailureError(FailureClass.LIMITED, what, status_code=_LIMITED, retry_after=wait_s)
         if status in _REFUSED:
             raise StatedFailureError(FailureClass.CREDENTIAL, what, status_code=status)
+        self._wait = wait_s, what
         return f"[{what}: it asks again in {wait_s:.1f} s]\n"
 
     def _assistant(self, event: Mapping[str, Any]) -> str:

@@ -247,6 +247,8 @@ class _Follower:
             self._log.add(line)
             if shown := self._reader.read(line):
                 self._context.progress(shown)
+            if (wait := self._reader.wait()) is not None:
+                self._context.waits(*wait)
         if (session := self._reader.session()) is not None:
             await self._keep(session)
 

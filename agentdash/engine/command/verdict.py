@@ -54,6 +54,10 @@ class OutputReader(Protocol):
         """Take a line (with its end); returns what is shown of it while the task runs."""
         ...
 
+    def wait(self) -> tuple[float, str] | None:
+        """For how many seconds the program waits by itself, and why, if it has just said so."""
+        ...
+
     def session(self) -> Mapping[str, Any] | None:
         """What the next attempt has to know to go on with this one's work, if there is something new."""
         ...
@@ -73,6 +77,9 @@ class PlainReader:
     def read(self, line: str) -> str:
         self._text.add(line)
         return line
+
+    def wait(self) -> tuple[float, str] | None:
+        return None
 
     def session(self) -> Mapping[str, Any] | None:
         return None

@@ -57,7 +57,7 @@ class AgentProcessor:
         body = self._messages.request_body(task, context)
         if self._definitions:
             body["tools"] = [*(body.get("tools") or ()), *self._definitions]
-        loop = _Loop(self._messages, context, body)
+        loop = _Loop(self._messages, context, body, self.size(task))
         timeout_s = self._messages.settings.timeout_s
         ends = asyncio.get_running_loop().time() + timeout_s
         patience = Patience(ends, ends=ends)
@@ -85,6 +85,7 @@ class _Loop:
     messages: MessagesProcessor
     context: TaskContext
     body: dict[str, Any]
+    size: RequestSize
     calls_tools: bool = False
     answers: list[Answer] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
@@ -112,9 +113,15 @@ class _Loop:
         """One request of the SDK's loop: the task's own, with the conversation as it has become."""
         container = body.get("container")  # of the server's tools: the loop keeps to the one that they began in
         more = {"container": container} if isinstance(container, str | Mapping) else {}
-        answer = await self.messages.ask({**more, **self.body, "messages": self._said(body["messages"])}, self.context)
+        request = {**more, **self.body, "messages": self._said(body["messages"])}
+        if self.answers:
+            texts = [request.get(name) for name in ("system", "messages", "tools")]
+            size = RequestSize(self.size.model, characters_of(texts), self.size.max_tokens)
+            await self.context.next_turn(size)
+        answer = await self.messages.ask(request, self.context)
         self.answers.append(answer)
         self.context.spend(answer.usage, answer.cost_usd)
+        self.context.answered(answer.usage)
         return _for_the_loop(answer)
 
     def _said(self, messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

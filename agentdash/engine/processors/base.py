@@ -22,6 +22,10 @@ def ignore_progress(text: str) -> None:
     """Where nobody watches the output."""
 
 
+async def no_turns(size: RequestSize) -> None:
+    """Where no limits are known."""
+
+
 @dataclass(slots=True)
 class TaskContext:
     """What a processor is given beside the task.
@@ -30,6 +34,11 @@ class TaskContext:
     `progress(text)` shows output as it comes. `cancelled` is set when the task shall stop; a function in a thread has
     to look at it, a coroutine is cancelled as well. `observe(headers)` reports the headers of an answer as
     soon as they are there: they tell whose limits it counted against, and where those stand.
+
+    `waits(seconds, reason)` says that the task's program waits by itself, as for a server that is overloaded.
+
+    A processor of several requests says with `answered(usage)` what each took, and waits with `next_turn(size)` until
+    its key may send the next one.
 
     `max_cost` is what the attempt may cost, in US dollars: what earlier ones have left of the task's limit; None for no
     limit. A processor that makes several requests says with `spend` what each has cost, so that it is counted also
@@ -42,7 +51,10 @@ class TaskContext:
     client: Any = None
     progress: Callable[[str], None] = ignore_progress
     observe: Callable[[Mapping[str, str]], None] = lambda headers: None
+    waits: Callable[[float, str], None] = lambda seconds, reason: None
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    answered: Callable[[Usage | None], None] = lambda usage: None
+    next_turn: Callable[[RequestSize], Awaitable[None]] = no_turns
     max_cost: float | None = None
     spent: Spent = field(default_factory=Spent)
 

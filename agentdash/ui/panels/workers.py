@@ -69,7 +69,7 @@ def _line(view: WorkerView, now: float, monotonic: float, width: int) -> Line:
     glyph, style = fmt.worker_look(view.state)
     failures = view.consecutive_failures
     grave = "bad" if failures >= _MANY_FAILURES else "warn" if failures else "dim"
-    task = Cell(view.task) if view.task is not None else Cell(_wait(view, monotonic, width), "dim")
+    task = _task(view, monotonic) if view.task is not None else Cell(_wait(view, monotonic, width), "dim")
     return Line(
         view.id,
         (
@@ -82,6 +82,13 @@ def _line(view: WorkerView, now: float, monotonic: float, width: int) -> Line:
             Cell(view.last_error or "", grave),
         ),
     )
+
+
+def _task(view: WorkerView, monotonic: float) -> Cell:
+    """What a worker works on; in front of it how long the task's own program waits before it goes on."""
+    if view.backoff_until is None:
+        return Cell(view.task or "")
+    return Cell(f"in {fmt.remaining(view.backoff_until, monotonic)} {view.task}", "warn")
 
 
 def _wait(view: WorkerView, monotonic: float, width: int) -> str:
