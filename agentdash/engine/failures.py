@@ -66,6 +66,9 @@ _RATE_TEXT = re.compile(r"per[- ](?:second|minute|hour)|rate[- ]limit", re.IGNOR
 _QUOTA_CODE = re.compile(r"quota|spend|credit|billing|usage_limit", re.IGNORECASE)
 _REGAIN = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:(?:T| at |\s)(\d\d):(\d\d)(?::(\d\d))?)?")
 _REGAIN_WORDS = re.compile(r"regain access", re.IGNORECASE)
+_BEGUN_OBJECT = re.compile(r"\s*\{(?:.*[^}\s])?\s*", re.DOTALL)
+"""JSON that was not written to its end."""
+_MOST_OF_AN_ERROR = 65_536
 _MAX_MESSAGE = 2000
 _MAX_TYPE = 200
 _MAX_RETRY_AFTER_S = 7 * 86400.0
@@ -264,7 +267,8 @@ def _trouble_of(status: int, error: BaseException) -> str | None:
     """
     if status == 400:
         body = _attribute(error, "body")  # the text, where it was no JSON
-        return "cut" if isinstance(body, str) and body.lstrip().startswith("{") else None
+        is_short = isinstance(body, str) and len(body) < _MOST_OF_AN_ERROR  # a long one may have been cut by ourselves
+        return "cut" if is_short and _BEGUN_OBJECT.fullmatch(body) else None
     if status > 400:
         return None
     return "garbled" if type(error).__name__ in _GARBLED else "error event"

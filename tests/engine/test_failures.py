@@ -104,6 +104,9 @@ def test_an_error_answer_without_a_body() -> None:
     [
         ('{"', SERVICE, False),  # it may have been a quota: nobody knows
         ('{"type":"error","error":{"type":"invalid_re', SERVICE, False),
+        ('{"type": "error", "error": \x80}', TASK, True),  # whole, though it is none
+        ("{} {", SERVICE, False),
+        ('{"' + "x" * 70_000, TASK, True),  # the bound on answers may have cut it
         ("<html>400 Bad Request</html>", TASK, True),
         ("", TASK, True),
     ],

@@ -120,5 +120,5 @@ def on_terminals(project: Path, commands: Iterable[Sequence[str]], **variables: 
         child.kill()
         child.wait()
         os.close(leader)
-        raise AssertionError(f"{name} still ran after {_LONGEST_S} s")
+        raise AssertionError(f"{name!a} still ran after {_LONGEST_S} s")
     return written
