@@ -8,18 +8,19 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, time
 from pathlib import Path
 from typing import Any, Literal
 
-from agentdash.durations import parse_duration, parse_moment
 from agentdash.errors import UsageError
+from agentdash.settingchecks import CHECKS, LOG_LEVELS, is_text
+
+__all__ = ["CONFIG_NAME", "LOG_LEVELS", "Settings", "explain_settings", "load_settings", "user_config_path"]
 
 CONFIG_NAME = "agentdash.toml"
 _MOST_SHOWN = 200
-LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,93 +152,10 @@ def user_config_path() -> Path:
     return Path(platformdirs.user_config_dir("agentdash", appauthor=False)) / CONFIG_NAME
 
 
-def _number(least: float) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, int | float) and not isinstance(value, bool) and least <= value < 1e9
-
-
-def _whole(least: int, most: int = 2**31 - 1) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
-
-
-def _texts(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(_text(item) for item in value)
-
-
-def _tables(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(item, Mapping) for item in value)
-
-
-def _dollars(value: Any) -> bool:
-    return _number(0)(value) and value > 0
-
-
-def _readable(parse: Callable[[Any], object]) -> Callable[[Any], bool]:
-    def is_readable(value: Any) -> bool:
-        try:
-            parse(value)
-        except ValueError:
-            return False
-        return True
-
-    return is_readable
-
-
-def _flag(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _keymap(value: Any) -> bool:
-    return isinstance(value, dict) and all(_text(key) for key in value.values())
-
-
-_CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "workers": (lambda value: value == "auto" or _whole(1, 10_000)(value), "a whole number from 1 to 10000, or auto"),
-    "max_workers": (_whole(1, 10_000), "a whole number from 1 to 10000"),
-    "model": (_text, "a model's name"),
-    "max_tokens": (_whole(1), "a whole number of at least 1"),
-    "system": (lambda value: isinstance(value, str), "text"),
-    "processor": (_text, "messages, agent, command, a preset's name, or MODULE:FUNCTION"),
-    "stream": (_flag, "true or false"),
-    "max_attempts": (_whole(1, 1000), "a whole number from 1 to 1000"),
-    "timeout_s": (_number(0.001), "a number of seconds above 0"),
-    "connect_timeout_s": (_number(0.001), "a number of seconds above 0"),
-    "first_token_timeout_s": (_number(0.001), "a number of seconds above 0"),
-    "idle_timeout_s": (_number(0.001), "a number of seconds above 0"),
-    "stall_timeout_s": (_number(0), "a number of seconds, 0 or more"),
-    "drain_timeout_s": (_number(0), "a number of seconds, 0 or more"),
-    "limit": (_whole(0), "a whole number, 0 for no limit"),
-    "command": (lambda value: _text(value) or (_texts(value) and bool(value)), "a command, or a list of its arguments"),
-    "command_args": (lambda value: isinstance(value, str) or _texts(value), "arguments, as text or a list"),
-    "command_stdin": (lambda value: isinstance(value, str), "text"),
-    "command_env": (_texts, "a list of variables' names"),
-    "command_failures": (_tables, "written as [[command_failures]] tables"),
-    "shell": (_flag, "true or false"),
-    "kill_grace_s": (_number(0), "a number of seconds, 0 or more"),
-    "presets": (
-        lambda value: isinstance(value, Mapping) and _tables(list(value.values())),
-        "written as [presets.NAME] tables",
-    ),
-    "tools": (lambda value: _text(value) or _texts(value), "MODULE, MODULE:NAME,NAME, or a list of such texts"),
-    "max_turns": (_whole(1, 10_000), "a whole number from 1 to 10000"),
-    "max_cost": (_dollars, "an amount of US dollars above 0"),
-    "max_task_cost": (_dollars, "an amount of US dollars above 0"),
-    "max_duration": (_readable(parse_duration), "a time such as 30s, 45m or 2h30m, or a number of seconds"),
-    "stop_after": (_readable(parse_moment), "a time such as 07:30 or 2026-11-22T07:30, or one with a zone (…+01:00)"),
-    "worktree": (_flag, "true or false"),
-    "worktree_base": (_text, "a branch, a tag or a commit"),
-    "log_level": (lambda value: value in LOG_LEVELS, f"one of {', '.join(LOG_LEVELS)}"),
-    "allow_network_filesystem": (_flag, "true or false"),
-    "theme": (_text, "a theme's name"),
-    "keys": (_keymap, 'a table [keys] of lines such as pause = "p"'),
-}
 _PATHS = ("results",)
 _DOLLARS = ("max_cost", "max_task_cost")
 _ONLY_IN_FILES = ("project", "credentials", "keys", "command_env", "command_failures", "presets")
-_KNOWN = (*_CHECKS, *_PATHS, "credentials")
+_KNOWN = (*CHECKS, *_PATHS, "credentials")
 
 
 def _read_file(path: Path | None, *, required: bool) -> dict[str, Any]:
@@ -267,7 +185,7 @@ def _read_file(path: Path | None, *, required: bool) -> dict[str, Any]:
         del values["credentials"]
     for name in _PATHS:
         if name in values:
-            values[name] = (path.parent / values[name]) if _text(values[name]) else values[name]
+            values[name] = (path.parent / values[name]) if is_text(values[name]) else values[name]
     return values
 
 
@@ -279,7 +197,7 @@ def _checked_credential(entry: Mapping[str, Any], number: int, path: Path) -> Ma
                 f"{path}: credentials entry {number} holds a key.",
                 hint="Put the key into an environment variable and name that with `api_key_env`.",
             )
-        if name not in known or not _text(value):
+        if name not in known or not is_text(value):
             raise UsageError(f"{path}: credentials entry {number}: {name!r} is unknown or no text.")
     return entry
 
@@ -318,7 +236,7 @@ def _checked(settings: Settings, origins: Mapping[str, str]) -> Settings:
         value = getattr(settings, name)
         if not isinstance(value, str | Path | None) or value == "" or "\0" in str(value or ""):
             raise refuse(name, "a path", value)
-    for name, (is_fine, what) in _CHECKS.items():
+    for name, (is_fine, what) in CHECKS.items():
         value = getattr(settings, name)
         if value is None or is_fine(value):
             continue
