@@ -58,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     preload()
     folder = Path(tempfile.mkdtemp(prefix="agentdash-soak-"))
     stage = Stage(0, folder, random.Random(0), ())
+    stage.as_commands = False
     stage.tasks, stage.workers = options.tasks, options.workers
     stage.simulator |= {"failures": _FAILURES, "latency": {"first_token_s": 0.02}}
     try:
