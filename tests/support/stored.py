@@ -156,10 +156,12 @@ def check_links(store: Reads) -> None:
         if record.waits_for:
             assert record.state in (TaskState.PENDING, TaskState.CANCELLED), record
         found: set[str] = set()
-        ahead = list(record.after) if record.state is TaskState.PENDING else []
+        seen: set[str] = set()
+        ahead = set(record.after) if record.state is TaskState.PENDING else set()
         while ahead:
             needed = records[ahead.pop()]
-            ahead += needed.after
+            seen.add(needed.id)
+            ahead |= set(needed.after) - seen  # there may be very many ways to one task
             if needed.state in (TaskState.FAILED, TaskState.CANCELLED):
                 found.add(needed.id)
         holders[record.id] = found
