@@ -40,7 +40,7 @@ test: $(STAMP) ## the tests
 test-agents: $(STAMP) ## the tests with the real Claude Code, which this installs (a package of 160 MB)
 	@test -x .agents/claude_agent_sdk/_bundled/claude || $(BIN)/python -m pip install -q --disable-pip-version-check \
 		--no-deps --target .agents $(CLAUDE_CODE)
-	@$(BIN)/python -m pytest tests/agents $(ARGS)
+	@$(BIN)/python -m pytest -m agents tests/agents $(ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
 	@$(BIN)/ruff check

@@ -42,6 +42,7 @@ HOLDS: dict[str, Any] = {
 SHELL = ("--args", "--allowedTools Bash")
 
 pytestmark = [
+    pytest.mark.agents,
     pytest.mark.process,
     pytest.mark.timeout(180),
     pytest.mark.skipif(not PROGRAM.exists(), reason="the real agents are not installed: make test-agents"),
@@ -207,6 +208,21 @@ def test_who_is_told_to_stop_has_ended_its_sessions(make: Callable[..., Place]) 
     run.send_signal(signal.SIGINT)
     run.communicate(timeout=60)
     assert run.returncode == 130
+    assert place.left() == []
+
+
+def test_a_task_that_is_cancelled_has_its_session_ended(make: Callable[..., Place]) -> None:
+    place = make(rules=[HOLDS, EDITS])
+    place.tasks("Hold", "Fix a.txt")
+    run = place.start(*SHELL, "--workers", "1")
+    until((place.project / "shell.pid").exists)
+    cancel = [sys.executable, "-m", "agentdash", "cancel", "t0", "--project", str(place.project)]
+    subprocess.run(cancel, check=True, capture_output=True, cwd=ROOT)
+    output, _ = run.communicate(timeout=120)
+    assert {task: result["state"] for task, result in place.results().items()} == {
+        "t0": "cancelled",
+        "t1": "succeeded",
+    }, output
     assert place.left() == []
 
 

@@ -221,6 +221,18 @@ async def test_where_the_guardian_is_killed_as_well_the_next_run_ends_it(tmp_pat
         await child.end(1)
 
 
+async def test_a_new_run_ends_what_any_task_has_left(tmp_path: Path) -> None:
+    folder = tmp_path / "children"
+    run, started, _, guardian = await asyncio.to_thread(start_run, folder)
+    os.kill(guardian, signal.SIGKILL)
+    run.kill()
+    run.communicate()
+    async with children(tmp_path) as made:
+        await made.sweep()
+        assert await gone(*started)
+        assert list(folder.iterdir()) == []
+
+
 def test_a_number_that_names_another_process_by_now_is_left_alone(tmp_path: Path) -> None:
     bystander = subprocess.Popen(["sleep", "1000"], start_new_session=True)
     try:

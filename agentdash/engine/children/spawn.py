@@ -90,6 +90,10 @@ class Children:
             raise
         return Child(process, mark, streams, register, slot)
 
+    async def sweep(self) -> None:
+        """End whatever runs that died have left running, for any task, and forget their registers."""
+        await asyncio.to_thread(end_left_behind, self._folder)
+
     async def end_orphans(self, task: str) -> None:
         """End what a run that died has left running for a task. Raises OSError where it does not end."""
         deadline = asyncio.get_running_loop().time() + _ORPHANS_S

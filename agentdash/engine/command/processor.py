@@ -92,7 +92,9 @@ class CommandProcessor:
         return replace(answer, value={**value, "worktree": await self._workspaces.finish(task.id)})
 
     async def check(self) -> None:
-        """Before the run begins. Raises `UsageError` where there can be no worktrees."""
+        """Before the run begins: nothing of an earlier one may be at work any more. Raises `UsageError` where there can
+        be no worktrees."""
+        await self._children.sweep()
         if self._workspaces is not None:
             await self._workspaces.open()
 
