@@ -161,12 +161,13 @@ def test_it_edits_files_in_the_tasks_folder(make: Callable[..., Place]) -> None:
 
 def test_limits_overloads_and_drops_cost_no_task_its_life(make: Callable[..., Place]) -> None:
     failures = {"rate_limited": 0.1, "overloaded": 0.1, "api_error": 0.05, "drop_stream": 0.1}
-    # One step only: where a session is begun again in the middle, the simulator's script may be further than the files.
-    place = make(failures=failures, rules=[{**EDITS, "calls": EDITS["calls"][:1]}])
+    place = make(failures=failures)
     place.tasks(*(f"Fix {n}.txt" for n in range(8)))
     code, output = place.run("--workers", "4")
     assert code == 0, output
-    assert [(place.project / f"{n}.txt").read_text() for n in range(8)] == ["one\n"] * 8
+    # Not what is in the files: where a session is begun again in the middle, the simulator's script may be further.
+    assert {result["state"] for result in place.results().values()} == {"succeeded"}
+    assert len(place.results()) == 8
     assert any(record["kind"] != "answer" for record in place.records())
 
 
