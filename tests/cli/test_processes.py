@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import subprocess
 import sys
@@ -122,11 +123,12 @@ def test_a_live_run_notices_requeue_and_cancel(spawn: Spawn, agentdash: Run, pla
 
 
 def test_version_is_quick(place: Path) -> None:
-    def once() -> float:
-        begun = time.perf_counter()
+    def once() -> float:  # in seconds of the processor: how long a busy machine takes says nothing
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([sys.executable, "-m", "agentdash", "--version"], capture_output=True, check=True)
         assert done.stdout.startswith(b"agentdash 0.")
-        return time.perf_counter() - begun
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     assert min(once() for _ in range(5)) < 0.15
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -49,6 +50,9 @@ def reports() -> Iterator[dict[str, dict[str, Any]]]:
     assert child.returncode == 0, child.stderr
 
 
+_OF_THE_MACHINE = re.compile(r"answer: receive|'request: connect(?:ion closed)?', (?!1,)")
+
+
 @pytest.mark.parametrize("scenario", MUST_HAVE)
 def test_a_death_at_any_point_loses_nothing_and_does_nothing_twice(
     reports: dict[str, dict[str, Any]], scenario: str
@@ -58,9 +62,9 @@ def test_a_death_at_any_point_loses_nothing_and_does_nothing_twice(
     assert report["uncovered"] == []  # no trace is left that is not a point
     assert MUST_HAVE[scenario] - set(report["kinds"]) == set()
     assert report["never_hit"] == []
-    # How many pieces an answer comes in is the machine's affair; and with threads any point may come once more or less
-    # in a run, so one in fifty may be missed, several times over.
-    missed = [point for point in report["missed"] if "answer: receive" not in point]
+    # How many pieces an answer comes in, and over how many connections, is the machine's affair; and with threads any
+    # point may come once more or less in a run, so one in fifty may be missed, several times over.
+    missed = [point for point in report["missed"] if not _OF_THE_MACHINE.search(point)]
     assert len(missed) <= 0.02 * report["aimed"], missed
     assert report["killed"] >= 0.9 * report["aimed"], report["missed"]
     assert report["aimed"] >= 15
