@@ -189,17 +189,16 @@ _CLASSES: Final[Mapping[str, FailureClass | None]] = {
 
 def _changed(base: Recipe | None, entry: Mapping[str, Any], origin: str) -> Recipe:
     """A preset as the config file has it: what it says replaces what the built-in one of that name says."""
-    texts: Callable[[Any], bool] = lambda v: isinstance(v, list) and all(isinstance(t, str) for t in v)  # noqa: E731
     checks: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-        "command": (lambda v: bool(v) and (isinstance(v, str) or texts(v)), "a command, or a list of its arguments"),
+        "command": (lambda v: v and (isinstance(v, str) or _are_texts(v)), "a command, or a list of its arguments"),
         "stdin": (lambda v: isinstance(v, str), "text"),
         "output": (lambda v: v in READERS, f"one of {', '.join(READERS)}"),
         "needs_key": (lambda v: type(v) is bool, "true or false"),
         "env": (lambda v: isinstance(v, dict) and all(isinstance(t, str) for t in v.values()), "a table of texts"),
-        "pass_env": (texts, "a list of names"),
+        "pass_env": (_are_texts, "a list of names"),
         "base_url_suffix": (lambda v: isinstance(v, str), "text"),
         "options": (
-            lambda v: isinstance(v, dict) and all(texts(t) for t in v.values()),
+            lambda v: isinstance(v, dict) and all(_are_texts(t) for t in v.values()),
             "a table of lists",
         ),
         "failures": (lambda v: isinstance(v, list), "[[failures]] tables"),
@@ -224,6 +223,10 @@ def _changed(base: Recipe | None, entry: Mapping[str, Any], origin: str) -> Reci
         base_url_suffix=entry.get("base_url_suffix", base.base_url_suffix),
         reader=READERS[entry["output"]] if "output" in entry else base.reader,
     )
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def _check_entries(

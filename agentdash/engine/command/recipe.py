@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,11 +94,6 @@ def values_of(
         SESSION: known if isinstance(known := session.get("id"), str) and not known.startswith("-") else "",
     }
     return {name: value for name, value in values.items() if value}
-
-
-def quoted(arguments: list[str]) -> str:
-    """A command as it could be typed, for messages."""
-    return shlex.join(arguments)
 
 
 def _prompt(payload: Mapping[str, Any]) -> str:
