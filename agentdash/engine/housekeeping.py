@@ -80,6 +80,7 @@ class Housekeeping:
         self._ticked_at = clock.monotonic()
         self._moved_at = self._watched_at = clock.monotonic()
         self._finished = -1
+        self._was_open = False
         self._version = -1
         self._saved_totals = (0, 0, 0)
         self._others = 0
@@ -288,7 +289,8 @@ class Housekeeping:
         patience = min(_LONG_RUNNING_S, self._stall_timeout_s / 2)
         wall = self._clock.now()
         at_work = any(wall - running.claim.claimed_at > patience for running in self._manager.running.values())
-        if finished != self._finished or at_work or self._pool.is_paused or not self._pool.is_running:
+        was_open, self._was_open = self._was_open, self._pool.is_running and not self._pool.is_paused
+        if finished != self._finished or at_work or not (was_open and self._was_open):
             self._finished, self._moved_at, self.is_stalling = finished, now, False
             return
         readiness = self._rotation.readiness() if self._rotation is not None else None

@@ -79,3 +79,26 @@ async def test_a_task_of_a_process_that_does_not_answer_any_more_is_a_stall(
             assert "1 task runs in another process" in (idle.stall_reason or "")
         work.let_go()
         assert await asyncio.wait_for(first, 20) is End.FINISHED
+
+
+async def test_the_time_before_the_workers_begin_is_no_stall(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short patience and a busy machine: a tick that comes right behind the start must not count what was before."""
+    work = Work()
+    async with engine_over(tmp_path, work, tasks=1, stall_timeout_s=30) as engine:
+        watched: list[bool] = []
+        watch_for_stall = Housekeeping._watch_for_stall
+
+        def watch(self: Housekeeping, finished: int) -> None:
+            watch_for_stall(self, finished)
+            watched.append(engine.pool.is_running)
+
+        async def load_slowly() -> None:
+            await until(lambda: bool(watched))
+            engine.housekeeping._moved_at -= 60
+
+        monkeypatch.setattr(Housekeeping, "_watch_for_stall", watch)
+        monkeypatch.setattr(engine, "_load_sdk", load_slowly)
+        async with running(engine) as run:
+            await until(lambda: any(watched))
+            work.let_go()
+            assert await asyncio.wait_for(run, 20) is End.FINISHED
