@@ -44,7 +44,7 @@ def report_crash(error: BaseException, project: Path) -> int:
     if means_no_memory(error):
         return report_error(NoMemoryError())
     if _is_database_error(error):
-        from agentdash.engine.store.writer import translate
+        from agentdash.engine.store.faults import translate
 
         return report_error(translate(error))  # type: ignore[arg-type]
     name = f"{type(error).__name__}: {clean(redact(str(error)))}" if str(error) else type(error).__name__

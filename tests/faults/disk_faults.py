@@ -1,4 +1,4 @@
-"""What happens to the disk under a project: full, without inodes, read-only, slow, and a sync that fails.
+"""What happens to the disk under a project: full, without quota or inodes, read-only, slow, and a sync that fails.
 
 A disk is a small tmpfs of the round's own. What the program may do while it cannot write is end with a message; what it
 must not do is fail a task for it, or say that something is done which is not on the disk.
@@ -177,5 +177,6 @@ register(
     BadDisk("a sync fails", excuses=_CANNOT_WRITE, lasts_s=(0.5, 3.0), variable="SYNC_FAILS"),
     BadDisk("disk turns read-only under the run", excuses=_CANNOT_WRITE, lasts_s=(0.1, 2.0),
             variable="DISK_IS_READ_ONLY"),
+    BadDisk("disk quota used up", excuses=_CANNOT_WRITE, lasts_s=(0.1, 2.5), variable="QUOTA_IS_USED_UP"),
     BadDisk("no room for the log", lasts_s=(0.1, 20.0), variable="LOG_HAS_NO_ROOM"),
 )  # fmt: skip

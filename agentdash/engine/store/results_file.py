@@ -16,8 +16,9 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from agentdash.engine.store.faults import translate
 from agentdash.engine.store.sqlite import SqliteTaskStore
-from agentdash.engine.store.writer import Transaction, translate
+from agentdash.engine.store.writer import Transaction
 from agentdash.errors import StoreError, StoreWriteError
 
 _CHUNK_LINES = 2000
@@ -222,7 +223,7 @@ class ResultsFile:
             self._store.check_place()  # who waited may have waited in a folder that has gone since
             yield
         except sqlite3.Error as error:
-            raise translate(error) from error
+            raise translate(error, self._store.path) from error
         finally:
             os.close(descriptor)
 

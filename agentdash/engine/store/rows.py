@@ -13,9 +13,9 @@ from urllib.parse import quote
 
 from agentdash.engine.preview import PREVIEW_BYTES, PROMPT_FIRST, SEARCHED_BYTES, preview
 from agentdash.engine.store.codes import STATE_OF, SUCCEEDED
+from agentdash.engine.store.faults import translate
 from agentdash.engine.store.ordering import TRIES
 from agentdash.engine.store.reads import SqliteReads, linked
-from agentdash.engine.store.writer import translate
 from agentdash.errors import StoreError
 from agentdash.model import TaskDetail, TaskRow, TaskState
 

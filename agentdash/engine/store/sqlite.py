@@ -32,10 +32,11 @@ from agentdash.engine.store.changes import (
     prioritize_tasks,
     requeue_tasks,
 )
+from agentdash.engine.store.faults import translate
 from agentdash.engine.store.reads import SqliteReads
 from agentdash.engine.store.schema import check_version, migrate
 from agentdash.engine.store.undo import forget, undo_last
-from agentdash.engine.store.writer import GroupCommitWriter, Transaction, translate
+from agentdash.engine.store.writer import GroupCommitWriter, Transaction
 from agentdash.engine.waiting import Write
 from agentdash.errors import StoreError, StoreWriteError
 from agentdash.model import Task, TaskSpec, Totals
@@ -95,13 +96,13 @@ class SqliteTaskStore(SqliteReads):
             reader.execute("PRAGMA query_only = 1")
         except sqlite3.Error as error:
             writer.close()
-            raise translate(error) from error
+            raise translate(error, self.path) from error
         except BaseException:
             writer.close()
             raise
         super().__init__(reader)
         self._connection = writer
-        self.writer = GroupCommitWriter(writer, busy_limit_s=busy_limit_s)
+        self.writer = GroupCommitWriter(writer, self.path, busy_limit_s=busy_limit_s)
 
     async def add(
         self, specs: Iterable[TaskSpec], sources: Mapping[str, str] | None = None, *, skip_conflicts: bool = False
@@ -290,7 +291,7 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_size_limit = 67108864")
     except sqlite3.Error as error:
         connection.close()
-        raise translate(error) from error
+        raise translate(error, path) from error
     except BaseException:
         connection.close()
         raise

@@ -16,12 +16,14 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from agentdash.engine.store.base import check_transition
 from agentdash.engine.store.codes import STATE_COLUMNS
+from agentdash.engine.store.faults import translate
 from agentdash.engine.waiting import Write
-from agentdash.errors import StoreError, StoreWriteError
+from agentdash.errors import StoreError
 from agentdash.model import TaskState, Totals
 
 MAX_BATCH = 1000
@@ -86,8 +88,9 @@ class GroupCommitWriter:
     `busy_limit_s`: how long another program may hold the database before `StoreWriteError` is raised.
     """
 
-    def __init__(self, connection: sqlite3.Connection, *, busy_limit_s: float) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, *, busy_limit_s: float) -> None:
         self._connection = connection
+        self._path = path
         self._busy_limit_s = busy_limit_s
         self._requests: queue.SimpleQueue[list[_Request] | None] = queue.SimpleQueue()
         self._gathered: dict[asyncio.AbstractEventLoop, list[_Request]] = {}
@@ -185,7 +188,7 @@ class GroupCommitWriter:
         except BaseException as error:
             self._rollback()
             if isinstance(error, sqlite3.Error):
-                raise translate(error) from error
+                raise translate(error, self._path) from error
             raise
         self.commits += 1
         return results
@@ -257,26 +260,3 @@ def _set(answers: Sequence[tuple[Any, Any, BaseException | None]]) -> None:
             future.set_result(result)
         else:
             future.set_exception(error)
-
-
-def translate(error: sqlite3.Error) -> StoreError:
-    """What an SQLite error means to the user; `error` itself says too little and names no remedy."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StoreWriteError(
-            "The project's database is locked by another program.",
-            hint="Close the program that holds .agentdash/state.db open for writing. Nothing is lost.",
-        )
-    if code == sqlite3.SQLITE_FULL:
-        return StoreWriteError("The disk is full.", hint="Make room and start again. Nothing is lost.")
-    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
-        return StoreWriteError(
-            "The project's database is read-only.", hint="Check the folder's permissions and the mount."
-        )
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return StoreError(
-            "The project's database .agentdash/state.db is corrupt. It was left as it is.",
-            hint="Keep it for recovery (`sqlite3 state.db .recover`), and go on in another folder with --project. "
-            "results.jsonl holds what was finished.",
-        )
-    return StoreWriteError(f"The project's database cannot be written: {error}.", hint="Nothing is lost.")
