@@ -32,6 +32,7 @@ from agentdash.model import (
 __all__ = ["End", "Engine"]
 
 _IDLE_TICK_S = 0.5
+_LOADS_WITHIN_S = 10.0
 
 
 class Engine(RunParts):
@@ -143,11 +144,13 @@ class Engine(RunParts):
     async def _run_once(self, *, stop_when_stalled: bool) -> End:
         self._view.ended = None
         self._has_begun = False
+        loading: asyncio.Task[None] | None = None
         try:
-            opening = [self.housekeeping.start(stop_when_stalled=stop_when_stalled)]
-            if self.store.counts().open:
-                opening.append(self._load_sdk())  # its import is most of a start: beside the rest of it
-            await asyncio.gather(*opening)
+            if self.store.counts().open:  # its import is most of a start: beside the rest of it
+                loading = asyncio.create_task(self._load_sdk(), name="agentdash-loading")
+            await self.housekeeping.start(stop_when_stalled=stop_when_stalled)
+            if loading is not None:
+                await self._wait_for_sdk(loading)
             # A drain may have come while the SDK was loaded, or a fault of the housekeeping, which `stop` raises.
             if not self.is_stopping and self.housekeeping.is_at_work:
                 self._has_begun = True
@@ -155,6 +158,9 @@ class Engine(RunParts):
         finally:
             self._has_begun = self._view.is_closing = True
             try:
+                if loading is not None:
+                    loading.cancel()
+                    await asyncio.gather(loading, return_exceptions=True)
                 await self.housekeeping.stop()
             finally:
                 self._view.is_closing = False
@@ -184,6 +190,16 @@ class Engine(RunParts):
             self._sdk_is_loaded = True
         finally:
             self._view.is_loading = False
+
+    async def _wait_for_sdk(self, loading: asyncio.Task[None]) -> None:
+        """Wait until it is loaded. A run that is to end meanwhile waits for a while only: an import that has no memory
+        left may never end."""
+        while not loading.done() and not self.is_stopping and self.housekeeping.is_at_work:
+            await asyncio.wait([loading], timeout=_IDLE_TICK_S)
+        if not loading.done():
+            await asyncio.wait([loading], timeout=_LOADS_WITHIN_S)
+        if loading.done():
+            await loading
 
     async def _wait_for_tasks(self) -> None:
         """Wait until there is something to run, or until the run is to end. What changes meanwhile is written down."""

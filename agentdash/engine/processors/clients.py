@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import gc
 import importlib
 import os
 import select
 import ssl
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import lru_cache, partial
 from typing import Any
@@ -45,7 +47,7 @@ class AnthropicClients:
         self._prices: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        await asyncio.to_thread(_prepare)
+        await _in_daemon_thread(_prepare)
         self._prices = asyncio.create_task(_load_prices_soon(), name="agentdash-prices")
 
     def client(self, credential: APICredential) -> Any:
@@ -194,6 +196,23 @@ async def _load_prices_soon() -> None:
     """Not before the first requests are on their way: an answer needs the prices, and takes its time."""
     await asyncio.sleep(_PRICES_AFTER_S)
     await asyncio.to_thread(load_prices)
+
+
+async def _in_daemon_thread(function: Callable[[], None]) -> None:
+    """Call it beside the loop. Unlike one of the loop's own threads, one that never ends does not keep the process."""
+    future: concurrent.futures.Future[None] = concurrent.futures.Future()
+    future.set_running_or_notify_cancel()
+
+    def call() -> None:
+        try:
+            function()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is for whoever waits
+            future.set_exception(error)
+        else:
+            future.set_result(None)
+
+    threading.Thread(target=call, name="agentdash-sdk", daemon=True).start()
+    await asyncio.wrap_future(future)
 
 
 def _prepare() -> None:
