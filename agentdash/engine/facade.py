@@ -168,7 +168,7 @@ class Engine(RunParts):
         return self._view.ended
 
     def _end(self) -> End:
-        if self.housekeeping.stalled:
+        if self.housekeeping.stall.stalled:
             return End.STALLED
         if self.store.counts().open == 0:
             return End.FINISHED
@@ -222,7 +222,7 @@ class Engine(RunParts):
     @property
     def stall_reason(self) -> str | None:
         """Why the run stalled, if it did."""
-        return self.housekeeping.stalled
+        return self.housekeeping.stall.stalled
 
     @property
     def limit_reached(self) -> str:

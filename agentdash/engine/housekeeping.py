@@ -21,23 +21,22 @@ from agentdash.engine.reaper import Reaper
 from agentdash.engine.resources import resource_of
 from agentdash.engine.rotation import APIRotationState
 from agentdash.engine.runner import TaskRunner
+from agentdash.engine.stall import StallWatch
 from agentdash.engine.status import live_processes
 from agentdash.engine.store import ProcessRecord, SqliteTaskStore
 from agentdash.engine.store.results_file import ResultsFile
+from agentdash.errors import AgentdashError
 from agentdash.model import Totals
 
 _TICK_S = 0.5
-_LONG_RUNNING_S = 60.0
 _CLOCK_BACK_S = 1.0
 """From so much on the wall clock was put back, and not just slowed down."""
-_STOPPED_S = 5.0
-"""So long between two ticks: the process was stopped (Ctrl+Z, a frozen container)."""
 
 
 class Housekeeping:
-    """Heartbeats, lost tasks, cancellations, shared credential state, the results file, and the stall watch.
+    """Heartbeats, lost tasks, cancellations, shared credential state, the results file, and the look at `stall`.
 
-    `stalled` says why the run stalled, once it did. A duty that fails drains the pool; `stop` raises its error.
+    When a duty fails `on_fault` is called, which drains the pool, and `stop` raises the error.
     """
 
     def __init__(
@@ -55,11 +54,10 @@ class Housekeeping:
         allowance: Allowance,
         report: Callable[[], Mapping[str, Any]],
         rate: RateMeter,
-        stall_timeout_s: float,
+        stall: StallWatch,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self.stalled: str | None = None
-        self.is_stalling = False
+        self.on_fault: Callable[[], None] = pool.drain
         self._store = store
         self._manager = manager
         self._lock = lock
@@ -72,15 +70,12 @@ class Housekeeping:
         self._allowance = allowance
         self._report = report
         self._rate = rate
-        self._stall_timeout_s = stall_timeout_s
+        self.stall = stall
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
+        self._fault: Exception | None = None
         self._started_at = clock.now()
-        self._stop_when_stalled = True
         self._ticked_at = clock.monotonic()
-        self._moved_at = self._watched_at = clock.monotonic()
-        self._finished = -1
-        self._was_open = False
         self._version = -1
         self._saved_totals = (0, 0, 0)
         self._others = 0
@@ -93,10 +88,10 @@ class Housekeeping:
 
     async def start(self, *, stop_when_stalled: bool) -> None:
         """Join the project: take over what the store knows, bring lost tasks back, then tick until stopped."""
-        self._stop_when_stalled = stop_when_stalled
-        self.stalled, self.is_stalling, self._finished = None, False, -1
+        self._fault = None
+        self.stall.start(ends_the_run=stop_when_stalled)
         self._allowance.begin(drains=stop_when_stalled)
-        self._ticked_at = self._moved_at = self._watched_at = self._clock.monotonic()
+        self._ticked_at = self._clock.monotonic()
         self._clock_ahead = self._clock.now() - self._clock.monotonic()
         learned = (LimitPool.learned_at(record.learned) for record in self._store.credentials())
         await self._clock_went_back(max(0.0, max(learned, default=0.0) - self._clock.now()))
@@ -113,7 +108,7 @@ class Housekeeping:
     @property
     def is_at_work(self) -> bool:
         """Whether its duties are done: between `start` and `stop`, until one of them fails."""
-        return self._task is not None and not self._task.done()
+        return self._task is not None and self._fault is None
 
     def measure(self) -> int:
         """Take a sample of how fast the run is; returns how many tasks are finished."""
@@ -131,7 +126,7 @@ class Housekeeping:
         self._allowance.end()
         if self._task is not None:
             self._task.cancel()
-            outcome = (await asyncio.gather(self._task, return_exceptions=True))[0]
+            await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
             await asyncio.gather(*self._telling, return_exceptions=True)
             self.measure()  # the last seconds, or all of a short run
@@ -139,8 +134,8 @@ class Housekeeping:
             await asyncio.to_thread(self._lock.clean_all_stale_locks, 0)
             await asyncio.to_thread(self._results.sync)
             await asyncio.to_thread(self._lock.clean_all_stale_locks, 0)  # what processes that died here left
-            if isinstance(outcome, Exception):
-                raise outcome
+            if self._fault is not None:
+                raise self._fault
 
     def stop_cancelled(self) -> None:
         """Stop the running tasks of this process whose cancellation was asked for."""
@@ -153,9 +148,21 @@ class Housekeeping:
             while True:
                 await self._clock.sleep(_TICK_S)
                 await self._tick()
-        except Exception:  # whatever it is: without heartbeats and sweeps the run must not go on
-            self._pool.drain()
-            raise
+        except Exception as fault:  # noqa: BLE001 - whatever it is: without sweeps the run must not go on
+            self._fault = fault
+            self.on_fault()
+            await self._watch_to_the_end()
+
+    async def _watch_to_the_end(self) -> None:
+        """What runs may end and be settled, as long as its lock and the database are there to settle it."""
+        try:
+            while True:
+                await self._clock.sleep(_TICK_S)
+                for task_id in self._lock.heartbeat_all():
+                    self._compromised(task_id)
+                self._store.check_place()
+        except (AgentdashError, OSError):
+            self._pool.abort()
 
     async def _tick(self) -> None:
         for task_id in self._lock.heartbeat_all():
@@ -177,7 +184,7 @@ class Housekeeping:
             self._manager.notify()
         await self._save(leaving=False)
         await asyncio.to_thread(self._results.sync)
-        self._watch_for_stall(self.measure())
+        self.stall.look(self.measure())
 
     async def _clock_went_back(self, seconds: float) -> None:
         """The wall clock was put back: what waits for a date that an earlier clock gave would wait for hours."""
@@ -280,54 +287,9 @@ class Housekeeping:
         live = live_processes(self._store, self._clock.now())
         return not live or live[0].owner == self._manager.owner
 
-    def _watch_for_stall(self, finished: int) -> None:
-        """Stall: for so long no task was finished, anywhere, and none is at work. A pause is no stall."""
-        now = self._clock.monotonic()
-        unwatched, self._watched_at = now - self._watched_at, now
-        if unwatched > _STOPPED_S:  # the process was stopped meanwhile: nothing could move
-            self._moved_at += unwatched
-        patience = min(_LONG_RUNNING_S, self._stall_timeout_s / 2)
-        wall = self._clock.now()
-        at_work = any(wall - running.claim.claimed_at > patience for running in self._manager.running.values())
-        was_open, self._was_open = self._was_open, self._pool.is_running and not self._pool.is_paused
-        if finished != self._finished or at_work or not (was_open and self._was_open):
-            self._finished, self._moved_at, self.is_stalling = finished, now, False
-            return
-        readiness = self._rotation.readiness() if self._rotation is not None else None
-        # A date on which a quota ends is worth waiting for if it comes before the patience is over.
-        hopeless = (
-            readiness is not None
-            and not readiness.usable
-            and (readiness.at is None or readiness.at - wall > self._stall_timeout_s)
-        )
-        if hopeless and not self._manager.running:
-            self._stall("no usable key: " + "; ".join(self._key_troubles()))
-        elif now - self._moved_at >= self._stall_timeout_s and not self._others_are_at_work(wall - patience):
-            self._stall(f"no progress for {self._stall_timeout_s:g} s: {self._why()}")
-
-    def _others_are_at_work(self, since: float) -> bool:
-        """Whether another process that lives has had a task for so long: an agent's session may take an hour."""
-        live = {process.owner for process in live_processes(self._store, self._clock.now())}
-        return any(row.owner in live and row.claimed_at <= since for row in self._store.running())
-
-    def _stall(self, reason: str) -> None:
-        self.is_stalling = True
-        if self._stop_when_stalled and not self.stalled:
-            self.stalled = reason
-            self._events.emit("stalled", reason)
-            self._pool.abort()
-
     def _is_held(self) -> bool:
         """Whether nothing may be begun: by the user's wish, or as every key cools until a moment that is known."""
         if self._pool.is_paused:
             return True
         readiness = self._rotation.readiness() if self._rotation is not None else None
         return readiness is not None and not readiness.ready and readiness.at is not None
-
-    def _why(self) -> str:
-        return str(self._report()["waiting_for"]) or "tasks neither succeed nor fail"
-
-    def _key_troubles(self) -> list[str]:
-        if self._rotation is None:
-            return []
-        return [f"{view.name} {view.state}: {view.last_error or 'no reason given'}" for view in self._rotation.views()]

@@ -32,6 +32,7 @@ from agentdash.engine.rates import RateMeter
 from agentdash.engine.reaper import Reaper
 from agentdash.engine.rotation import APIRotationState
 from agentdash.engine.runner import TaskRunner
+from agentdash.engine.stall import StallWatch
 from agentdash.engine.status import worker_dict
 from agentdash.engine.stopping import Stopping
 from agentdash.engine.store import SqliteTaskStore
@@ -208,10 +209,20 @@ class RunParts:
             allowance=self.allowance,
             report=self._process_report,
             rate=self._rate,
-            stall_timeout_s=settings.stall_timeout_s,
+            stall=StallWatch(
+                store=self.store,
+                manager=self.manager,
+                pool=self.pool,
+                rotation=self.rotation,
+                events=self.events,
+                waiting_for=lambda: str(self._process_report()["waiting_for"]),
+                timeout_s=settings.stall_timeout_s,
+                clock=clock,
+            ),
             clock=clock,
         )
         self._stopping = Stopping(self.pool, settings.drain_timeout_s, clock, on_change=self._woken.set)
+        self.pool.on_fault = self.housekeeping.on_fault = self._stopping.drain  # not without an end
         self._last = LastAction(self.manager, self.events, clock)
         self._stack.push_async_callback(self._last.close)
         self._view = RunView(

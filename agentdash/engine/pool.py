@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from agentdash.clock import SYSTEM_CLOCK, Clock
@@ -48,6 +48,8 @@ class ParallelSessionManager:
         self.events = events or EventLog(clock)
         self.is_running = False
         self.policy = policy or RetryPolicy()
+        self.on_fault: Callable[[], None] = self.drain
+        """Called when a fault stops all work: what runs may end."""
         self._clock = clock
         self._gate = Gate(clock)
         self._backoff = (backoff_base_s, backoff_max_s)
@@ -297,7 +299,7 @@ class ParallelSessionManager:
             if self._fault is None:  # the others will meet the same
                 self._fault = error
                 self.events.emit("fault", f"no more tasks are taken: {error}")
-            self.drain()
+            self.on_fault()
             return
         worker.restarts += 1
         self.events.emit("restarted", f"{worker.id} met {type(error).__name__} and was started again")

@@ -197,7 +197,7 @@ class RunView:
                 return "draining"
             if pool.is_paused:
                 return "paused"
-            return "stalled" if self._housekeeping.stalled or self._housekeeping.is_stalling else "running"
+            return "stalled" if self._housekeeping.stall.stalled or self._housekeeping.stall.is_stalling else "running"
         if counts.total and not counts.open:
             return "finished"
         if self._stopping.is_asked:
