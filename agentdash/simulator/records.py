@@ -124,7 +124,7 @@ class Recorder:
         if record.marker is not None:
             _count_down(self._active_markers, record.marker)
 
-    async def wait_until(self, condition: Callable[[Recorder], bool], timeout: float = 10.0) -> None:
+    async def wait_until(self, condition: Callable[[Recorder], bool], timeout: float = 30.0) -> None:
         """Return once `condition(self)` holds; it is looked at again whenever a request begins or ends."""
         async with asyncio.timeout(timeout):
             while not condition(self):

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from agentdash.engine.children import Child, Children, end_left_behind
-from agentdash.engine.children.guardian import begun_at, family
+from agentdash.engine.children import guardian as guardian_script
+from agentdash.engine.children.guardian import MARK, MARK_BYTES, begun_at, family
+from agentdash.engine.children.register import ChildRegister
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX sessions")
 PATH = {"PATH": os.environ["PATH"]}
@@ -202,6 +204,29 @@ async def test_after_a_kill_the_guardian_ends_everything(tmp_path: Path) -> None
     run.communicate()
     assert await gone(*started, program, guardian)
     assert list((tmp_path / "children").iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc/locks")
+async def test_the_guardian_waits_for_a_lock_that_a_dying_run_still_has(tmp_path: Path) -> None:
+    """The kernel may close the pipe between the two before it lets go of the lock."""
+    register = ChildRegister(tmp_path / "children")
+    mark = "00" * MARK_BYTES
+    program = subprocess.Popen(["sleep", "1000"], start_new_session=True, env={**PATH, MARK: mark})
+    register.add(program.pid, mark, "t1")
+    command = [sys.executable, "-I", "-S", guardian_script.__file__, str(register.path)]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as guard:
+        await until(lambda: guard.poll() is not None or _waits_for_a_lock(guard.pid))
+        assert guard.poll() is None
+        assert is_alive(program.pid)
+        os.close(register._descriptor)
+        assert await asyncio.to_thread(guard.wait) == 0
+    assert program.wait() == -signal.SIGKILL
+    assert list((tmp_path / "children").iterdir()) == []
+
+
+def _waits_for_a_lock(pid: int) -> bool:
+    waiting = (line.split() for line in Path("/proc/locks").read_text().splitlines() if "->" in line)
+    return any(fields[5] == str(pid) for fields in waiting)
 
 
 async def test_where_the_guardian_is_killed_as_well_the_next_run_ends_it(tmp_path: Path) -> None:

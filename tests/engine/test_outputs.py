@@ -68,10 +68,10 @@ def test_a_reader_that_follows_loses_nothing_it_is_not_told_of(steps: list[tuple
 
 def test_a_million_small_pieces_take_little_room_and_time() -> None:
     output, piece = LiveOutput(1), "tok "
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(1_000_000):
         output.add(piece)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     _, chunks = output._kept
     assert sum(map(sys.getsizeof, chunks)) < 4 * KEPT_CHARS
     assert output.since(0).position == 4_000_000

@@ -105,7 +105,7 @@ def test_keys_in_screen_out(demo: PtyTerminal, tmp_path: Path) -> None:
 
 def test_what_is_typed_at_once_is_text_and_no_commands(held: PtyTerminal) -> None:
     held.send("/xRPKq")
-    held.wait_for("0 matches", 2)
+    held.wait_for("0 matches")
     assert "RUNNING" in held.text()
 
 

@@ -183,7 +183,7 @@ def check_finished(outcome: Run, project: Path, simulator: Simulator, tasks: int
     check_no_locks(project)
 
 
-async def until(condition: Callable[[], bool], within: float = 20.0) -> None:
+async def until(condition: Callable[[], bool], within: float = 30.0) -> None:
     """Look now and then until the condition holds."""
     async with asyncio.timeout(within):
         while not condition():  # noqa: ASYNC110 - what is waited for lies in the engine, which tells nobody

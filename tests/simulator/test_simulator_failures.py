@@ -261,5 +261,5 @@ async def test_a_client_that_leaves_ends_its_request(http: aiohttp.ClientSession
             (await asking).close()
         else:
             asking.cancel()
-        await simulator.records.wait_until(lambda records: records.active == 0, timeout=2.0)
+        await simulator.records.wait_until(lambda records: records.active == 0)
         assert (simulator.records[0].status, simulator.records[0].kind) == (499, Kind.DISCONNECTED)

@@ -68,7 +68,7 @@ async def running(engine: Engine, *, serve: bool = False) -> AsyncIterator[async
         await asyncio.wait_for(task, 10)
 
 
-async def until(condition: Callable[[], bool], *, within: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], *, within: float = 30.0) -> None:
     """Wait for something to become true."""
     deadline = time.monotonic() + within
     while not condition():

@@ -31,6 +31,8 @@ _ENTER_TERMINAL = (  # its own session with the pseudo terminal in charge, as a 
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 )
 _LOOK_AGAIN_S = 0.02
+_MOST_READS = 64
+"""At once, before the screen is looked at: who writes without end would never be seen."""
 _UNFINISHED = re.compile(r"\x1b(\[[^@-~]*)?\Z")
 _UNKNOWN_TO_PYTE = re.compile(r"\x1b\[[<=][0-9;]*[a-zA-Z]")
 
@@ -140,7 +142,9 @@ class PtyTerminal:
 
     def pump(self, patience: float = 0.0) -> None:
         """Take in what has been written; wait up to `patience` seconds for the first of it."""
-        while self._leader is not None and select.select([self._leader], [], [], patience)[0]:
+        for _ in range(_MOST_READS):
+            if self._leader is None or not select.select([self._leader], [], [], patience)[0]:
+                break
             try:
                 data = os.read(self._leader, 65536)
             except OSError:  # Linux: nobody has the other end open any more

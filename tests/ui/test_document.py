@@ -19,7 +19,7 @@ from tests.ui.screen_text import screen_lines, screen_text, until
 
 LINES = "".join(f"line {number}\n" for number in range(500))
 LETTERS = "ab \n\r\t漢é\u0301\x1b\u202e\ud800😀"
-SLOW_S = 0.15  # twenty milliseconds on a quiet machine; a test must not fail on a busy one
+SLOW_S = 0.15  # of processor time; twenty milliseconds here
 
 
 async def complete(pilot: Pilot[None], document: Document) -> None:
@@ -218,14 +218,14 @@ async def test_five_megabytes_never_hold_the_loop(text: str) -> None:
         step = document._step
 
         def measured() -> None:
-            began = time.perf_counter()
+            began = time.thread_time()
             step()
-            held.append(time.perf_counter() - began)
+            held.append(time.thread_time() - began)
 
         document._step = measured  # type: ignore[method-assign]
-        began = time.perf_counter()
+        began = time.thread_time()
         document.set_sections([("Prompt", text)])
-        held.append(time.perf_counter() - began)
+        held.append(time.thread_time() - began)
         await complete(pilot, document)
         print(f"held at most {max(held) * 1000:.1f} ms, {len(held)} steps, {document.row_count} rows")
         assert max(held) < SLOW_S

@@ -150,10 +150,11 @@ def main(register: str) -> None:
         descriptor = os.open(register, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return  # the run has ended as it should and has put its register away
-    if try_lock(descriptor):
+    # Waited for: a process that is killed loses its pipes and its locks one by one, and is not done with them yet.
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         kill_listed(descriptor)
-        with suppress(OSError):
-            os.unlink(register)
+        os.unlink(register)
 
 
 if __name__ == "__main__":
