@@ -32,6 +32,8 @@ class Worker:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
     has_worked: bool = False
+    waits_turns: int = 0
+    """So many turns of the loop before its first task: a lock file's first time costs most, and many begin at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,9 @@ class Gate:
         if self.runner is None:
             return False
         self._passing.discard(worker.id)
+        while worker.waits_turns:
+            worker.waits_turns -= 1
+            await asyncio.sleep(0)
         while True:
             if self.is_draining or worker.retiring:
                 return False
