@@ -4,6 +4,7 @@
 ARGS :=
 CLAUDE_CODE := claude-agent-sdk==0.2.186 # this bundles version 2.1.329 of the program
 BIN := .venv/bin
+TEST_PROCESSES = $(shell $(BIN)/python -c "import os; print(3 * (os.cpu_count() or 2) // 2)") # many tests wait
 STAMP := .venv/.set-up
 
 # A venv knows its own path: one that was moved or copied, or whose Python is gone, is made anew.
@@ -35,7 +36,7 @@ demo: $(STAMP) ## the dashboard on a simulated API: no key, no network
 	@$(BIN)/agentdash demo $(ARGS) || case $$? in 3 | 130) ;; *) exit 1 ;; esac # some of its tasks fail by design; 130: quit early
 
 test: $(STAMP) ## the tests
-	@$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 test-agents: $(STAMP) ## the tests with the real Claude Code, which this installs (a package of 160 MB)
 	@test -x .agents/claude_agent_sdk/_bundled/claude || $(BIN)/python -m pip install -q --disable-pip-version-check \
