@@ -26,7 +26,7 @@ def task_result(given: Mapping[str, Any], task: Task, store: MemoryTaskStore, ru
     answer = store.answer(task.seq)
     if record is not None and record.state is TaskState.SUCCEEDED and answer is not None:
         return {"task": given, "result": answer.value, "success": True}
-    failure = store.failure(task.seq) or runner.last_failure
+    failure = store.failure(task.seq) or runner.reactions.last_failure
     message = failure.message if failure else "stopped before it ran"
     result: dict[str, Any] = {"task": given, "error": message, "success": False}
     exhausted = record is not None and record.service_failures >= runner.policy.max_service_failures

@@ -107,7 +107,7 @@ class ParallelSessionManager:
         self._gate.runner = runner
         runner.on_change = self._keys_changed
         runner.on_room = self._gate.let_in
-        runner.on_service_back = self._service_is_back
+        runner.reactions.on_service_back = self._service_is_back
         self._fault = None
         self._gate.is_draining = False
         for worker in self._workers.values():  # another run, another chance
@@ -324,6 +324,6 @@ class ParallelSessionManager:
         """
         while not running.done():
             await self._clock.sleep(0.1)
-            if self.parked and (self._runner is None or self._runner.is_down):
+            if self.parked and (self._runner is None or self._runner.services.is_down):
                 self.abort()
                 return

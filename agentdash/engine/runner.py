@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import partial
 
 from agentdash.clock import SYSTEM_CLOCK, Clock
-from agentdash.engine.backoff import ServiceBackoff
 from agentdash.engine.estimate import RequestSize
 from agentdash.engine.events import EventLog
 from agentdash.engine.failures import clean_name, failure_of
@@ -20,12 +19,12 @@ from agentdash.engine.line import LeaseLine
 from agentdash.engine.outputs import LiveOutput, LiveOutputs
 from agentdash.engine.policy import RetryPolicy, after_failure, interrupted, refused_for_cost, success
 from agentdash.engine.processors.base import LEAVING, ClientSource, Processor, SizedProcessor, TaskContext
+from agentdash.engine.reactions import Reactions
 from agentdash.engine.rotation import APIRotationState
+from agentdash.engine.services import Services
 from agentdash.engine.store import Claim, Settlement
-from agentdash.model import Answer, Attempt, Failure, FailureClass, Spent, Task, TaskState
+from agentdash.model import Answer, Attempt, Failure, Spent, Task, TaskState
 
-_SERVICE_CLASSES = frozenset({FailureClass.OVERLOAD, FailureClass.SERVICE})
-_LOCAL = "local"
 _LOOK_AGAIN_S = 1.0
 DEFAULT_LOCK_TIMEOUT_S = 3600.0
 
@@ -44,9 +43,9 @@ class TaskRunner:
     `rotation` and `clients` are None for a processor that needs no credentials. `health` maps worker ids to their
     states. `max_task_cost` is what all attempts at a task may cost that names no limit of its own, in US dollars.
     `outputs` has what running tasks write, as it comes. `line` is where tasks wait for their turn to be sent.
-    `on_change` is called when waiting workers may have something to do, `on_room` when one more of them may take a
-    task, `on_service_back` when a server answers again after an outage, `on_unpriced` for an answer of which nobody
-    knows what it cost.
+    `services` are the servers, `reactions` what becomes of key, server and worker. `on_change` is called when waiting
+    workers may have something to do, `on_room` when one more of them may take a task, `on_unpriced` for an answer of
+    which nobody knows what it cost.
     """
 
     def __init__(
@@ -76,17 +75,17 @@ class TaskRunner:
         self.on_change: Callable[[], None] = lambda: None
         self.on_room: Callable[[], None] = lambda: None
         self.line = LeaseLine(rotation, clock, on_room=self._room) if rotation is not None else None
-        self.on_service_back: Callable[[], None] = lambda: None
         self.on_unpriced: Callable[[Answer], None] = lambda answer: None
-        self.services: dict[str, ServiceBackoff] = {}
-        self.last_failure: Failure | None = None
+        self.services = Services(rotation, clock, (backoff_base_s, backoff_max_s))
+        self.reactions = Reactions(
+            rotation=rotation, services=self.services, health=self.health, events=self.events, clock=clock
+        )
         self.abandoned = 0
         """Requests that were given up on the way: their tasks were cancelled, or the run was stopped."""
         self._max_task_cost = max_task_cost
-        self._backoff = (backoff_base_s, backoff_max_s)
         self._clock = clock
         if rotation is not None:
-            rotation.is_down = lambda server: self.service(server).until is not None
+            rotation.is_down = lambda server: self.services.of(server).until is not None
 
     async def attempt(self, claim: Claim) -> Settlement:
         """Run the claimed task once and decide how the claim ends. Raises `AttemptStoppedError` when it is cancelled
@@ -149,18 +148,20 @@ class TaskRunner:
             if failure.usage is None and failure.cost_usd is None:
                 failure = replace(failure, usage=context.spent.usage, cost_usd=context.spent.cost_usd)
             context.observe_error(error)
-            self._react(claim, lease, failure, sent_at, told[-1] if told else NOTHING_READ)
+            self.reactions.failed(claim, lease, failure, sent_at, told[-1] if told else NOTHING_READ)
             settlement = after_failure(
                 claim,
                 self._ended(claim, lease, started, failure),
                 failure,
                 self.policy,
-                is_outage=self.service(credential.server if credential else None).is_down_for_many,
+                is_outage=self.services.of(credential.server if credential else None).is_down_for_many,
                 max_cost=most,
             )
             return self._told(claim, settlement)
         else:
-            self._answered(claim.worker, lease, answer)  # before the lease is given back: it says what was used
+            self.reactions.answered(
+                claim.worker, lease, answer
+            )  # before the lease is given back: it says what was used
         finally:
             if lease is not None and self.rotation is not None:
                 self.rotation.release(lease)
@@ -177,19 +178,6 @@ class TaskRunner:
         await rotation.again(lease, size)
         _leave_at_its_moment(rotation, lease)
 
-    def service(self, server: str | None = None) -> ServiceBackoff:
-        """The shared backoff of a server (None: the user's function)."""
-        key = server or _LOCAL
-        if key not in self.services:
-            base, most = self._backoff
-            self.services[key] = ServiceBackoff(base_delay=base, max_delay=most, clock=self._clock)
-        return self.services[key]
-
-    @property
-    def is_down(self) -> bool:
-        """Whether every server this run asks is taken to be down."""
-        return bool(self.services) and all(service.is_down for service in self.services.values())
-
     def hold_until(self, worker: str, *, probing: bool = False) -> tuple[float, str] | None:
         """Until when (monotonic) a worker should not take a task, and why; None if it may go on.
 
@@ -200,34 +188,7 @@ class TaskRunner:
             if not readiness.ready:
                 wait = readiness.at - self._clock.now() if readiness.at is not None else float("inf")
                 return self._clock.monotonic() + max(0.0, wait), readiness.reason
-        return self._server_hold(worker, probing=probing)
-
-    def _server_hold(self, worker: str, *, probing: bool) -> tuple[float, str] | None:
-        """The part of `hold_until` that the servers' backoffs have."""
-        if all(service.is_calm for service in self.services.values()):  # nearly always: this is asked before each task
-            return None
-        services = self._services_in_use()
-        starts = [(s, service) for service in services if (s := service.start_for(worker, probing=probing)) is not None]
-        if not starts or len(starts) < len(services):
-            return None
-        start, service = min(starts, key=lambda pair: pair[0])
-        return start, service.reason or "the server does not answer"
-
-    def outage(self) -> tuple[float, str] | None:
-        """Until when (monotonic) no server that could be asked is asked, and why; None if one is."""
-        services = self._services_in_use()
-        waits = [(until, service) for service in services if (until := service.until) is not None]
-        if not waits or len(waits) < len(services):
-            return None
-        until, service = min(waits, key=lambda pair: pair[0])
-        return until, service.reason or "the server does not answer"
-
-    def _services_in_use(self) -> list[ServiceBackoff]:
-        servers: list[str | None] = [None]
-        if self.rotation is not None:
-            wall = self._clock.now()
-            servers = [c.server for c in self.rotation.credentials if c.is_usable(wall)]
-        return [self.service(server) for server in dict.fromkeys(servers)]
+        return self.services.hold(worker, probing=probing)
 
     async def wait_for_service(self, worker: str) -> bool:
         """The gate of a loop without a pool: wait while its server or its keys ask for it."""
@@ -261,7 +222,7 @@ class TaskRunner:
         lease = await self.line.turn(self._size(claim.task))
         health = self.health.get(claim.worker)
         probing = health is not None and not health.is_healthy()
-        if lease is not None and self._server_hold(claim.worker, probing=probing) is not None:
+        if lease is not None and self.services.hold(claim.worker, probing=probing) is not None:
             self.rotation.release(lease, unsent=True)
             lease = None
         self.on_room()
@@ -275,76 +236,6 @@ class TaskRunner:
         if self.line is not None:
             self.line.look()
         self.on_change()
-
-    def _answered(self, worker: str, lease: Lease | None, answer: Answer | None = None) -> None:
-        """The service answered: key, server and worker are well."""
-        if lease is not None and self.rotation is not None:
-            self.rotation.succeeded(lease.credential, lease, answer.usage if answer is not None else None)
-        service = self.service(lease.credential.server if lease else None)
-        was_down = service.is_down
-        service.record_success()
-        health = self.health.get(worker)
-        if health is not None and health.consecutive_failures:
-            if not health.is_healthy():
-                self.events.emit("recovered", f"{worker} recovered")
-            health.record_success()
-        if was_down:
-            self.on_service_back()
-
-    def _react(
-        self, claim: Claim, lease: Lease | None, failure: Failure, sent_at: float, reading: LimitReading
-    ) -> None:
-        """Let key, server and worker take their part of a failure, as the table says."""
-        self.last_failure = failure
-        if failure.failure_class in _SERVICE_CLASSES:
-            self._service_failed(claim, lease, failure, sent_at)
-            return
-        if lease is None or self.rotation is None:
-            self._react_without_key(claim, failure, sent_at)
-            return
-        if failure.failure_class is FailureClass.TASK:
-            if failure.status_code is not None:  # the API read the request and refused it: it is well
-                self._answered(claim.worker, lease)
-            return
-        name = lease.credential.name
-        before = self.rotation.rotations
-        self.rotation.failed(lease, failure, reading)
-        if failure.failure_class is FailureClass.LIMITED:
-            wait = f" for {failure.retry_after:.0f} s" if failure.retry_after is not None else ""
-            self.events.emit("limited", f"{name} 429, {lease.limit_name} cools{wait}")
-        else:
-            self.events.emit(failure.failure_class.value, f"{name} out of use: {failure.message}")
-        current = self.rotation.get_current()
-        if self.rotation.rotations != before and current is not None:
-            self.events.emit("rotated", f"active key is now {current.name}")
-
-    def _react_without_key(self, claim: Claim, failure: Failure, sent_at: float) -> None:
-        """A user's function brings its own client: there is no pool to cool and no key to rotate, so its limits hold
-        all workers, and a key that is refused or used up is a service that does not work."""
-        if failure.failure_class is FailureClass.LIMITED:
-            self.service().record_limited(sent_at, failure.retry_after)
-        elif failure.failure_class is not FailureClass.TASK:
-            self._service_failed(claim, None, failure, sent_at)
-
-    def _service_failed(self, claim: Claim, lease: Lease | None, failure: Failure, sent_at: float) -> None:
-        service = self.service(lease.credential.server if lease else None)
-        held = service.until is not None
-        service.record_failure(sent_at, f"{failure.error_type}: {failure.message}", claim.task.seq, claim.worker)
-        until = service.until
-        if until is not None and not held:
-            wait = until - self._clock.monotonic()
-            self.events.emit("backoff", f"{failure.error_type}, all workers wait up to {wait:.1f} s")
-        worker = claim.worker
-        health = self.health.get(worker)
-        if health is None:
-            return
-        if health.is_healthy():
-            health.record_failure(failure.error_type)
-            return
-        health.record_failure(failure.error_type)
-        health.record_recovery(success=False)
-        if health.is_parked():
-            self.events.emit("parked", f"{worker} parked after failed recoveries ({failure.error_type})")
 
     def _ended(self, claim: Claim, lease: Lease | None, started: float, end: Failure | Answer) -> Attempt:
         credential = lease.credential if lease else None

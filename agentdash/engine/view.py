@@ -139,7 +139,7 @@ class RunView:
             return reason, None
         if self._rotation is not None and not (readiness := self._rotation.readiness()).ready:
             return readiness.reason, readiness.at
-        outage = self._runner.outage()
+        outage = self._runner.services.outage()
         return (outage[1], self._to_wall(outage[0])) if outage is not None else None
 
     def _paced(self) -> tuple[str, float | None] | None:

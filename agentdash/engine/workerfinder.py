@@ -118,7 +118,7 @@ class WorkerFinder:
         line, rotation = self._runner.line, self._rotation
         in_line = len(line) if line is not None else 0
         at_gate = sum(v.state == "waiting" and v.task is None and v.backoff_until is None for v in self._pool.views())
-        outage = self._runner.outage()
+        outage = self._runner.services.outage()
         return Observation(
             self._clock.monotonic(),
             self._pool.max_workers,

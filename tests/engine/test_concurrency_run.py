@@ -152,7 +152,7 @@ async def test_a_fault_of_its_own_leaves_the_run_going() -> None:
     def broken(runner: int) -> Any:
         raise ZeroDivisionError("nothing to divide by")
 
-    auto.runner.outage = broken.__get__(1)  # type: ignore[method-assign]
+    auto.runner.services.outage = broken.__get__(1)  # type: ignore[method-assign]
     await auto.run()
     assert auto.manager.store.counts().succeeded == 100
     assert auto.events("fault") == ["4 workers from now on: ZeroDivisionError: nothing to divide by"]

@@ -348,7 +348,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     def is_calm(self) -> bool:
         """Whether nobody recovers or waits for a server."""
-        services = self.runner.services.values()
+        services = self.runner.services.all.values()
         is_calm = all(health.is_healthy() for health in self.pool.health_states.values())
 
         async def look() -> bool:

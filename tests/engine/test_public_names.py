@@ -103,7 +103,7 @@ async def test_the_engine_runs_on_the_public_objects(tmp_path: Path) -> None:
             assert type(worker.health) is WorkerHealthState
             assert worker.health is engine.pool.health_states[worker.id]
             assert type(worker.backoff) is AdaptiveBackoff
-        assert type(engine.runner.service("x").backoff) is AdaptiveBackoff
+        assert type(engine.runner.services.of("x").backoff) is AdaptiveBackoff
     assert vars(pool_module)["work_stealing_loop"] is work_stealing_loop
 
 

@@ -163,7 +163,7 @@ async def test_locks_that_others_hold(tmp_path: Path, work: Work) -> None:
 async def test_a_server_that_is_down(tmp_path: Path, work: Work) -> None:
     async with engine_over(tmp_path, work, tasks=5) as engine, running(engine):
         await until(lambda: len(work.begun) == 3)
-        service = engine.runner.service()
+        service = engine.runner.services.of()
         for number in range(9):
             service.record_failure(engine.clock.monotonic(), "overloaded_error: busy", number)
         engine.resize(6)
