@@ -212,7 +212,7 @@ async def test_the_guardian_waits_for_a_lock_that_a_dying_run_still_has(tmp_path
     register = ChildRegister(tmp_path / "children")
     mark = "00" * MARK_BYTES
     program = subprocess.Popen(["sleep", "1000"], start_new_session=True, env={**PATH, MARK: mark})
-    register.add(program.pid, mark, "t1")
+    register.begun(register.add(mark, "t1"), program.pid, mark, "t1")
     command = [sys.executable, "-I", "-S", guardian_script.__file__, str(register.path)]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL) as guard:
         await until(lambda: guard.poll() is not None or _waits_for_a_lock(guard.pid))
@@ -222,6 +222,17 @@ async def test_the_guardian_waits_for_a_lock_that_a_dying_run_still_has(tmp_path
         assert await asyncio.to_thread(guard.wait) == 0
     assert program.wait() == -signal.SIGKILL
     assert list((tmp_path / "children").iterdir()) == []
+
+
+async def test_a_program_whose_number_was_not_yet_written_down_is_known_by_its_mark(tmp_path: Path) -> None:
+    """A kill in the moment after the start of a program, which has left something behind itself already."""
+    register = ChildRegister(tmp_path / "children")
+    mark = "01" * MARK_BYTES
+    register.add(mark, "t1")
+    program = subprocess.Popen(["sleep", "1000"], start_new_session=True, env={**PATH, MARK: mark})
+    os.close(register._descriptor)
+    assert end_left_behind(tmp_path / "children") == (["t1"], True)
+    assert program.wait() == -signal.SIGKILL
 
 
 def _waits_for_a_lock(pid: int) -> bool:

@@ -171,8 +171,11 @@ class PtyTerminal:
                 self.pump(_LOOK_AGAIN_S)
             else:
                 select.select([], [], [], _LOOK_AGAIN_S)
-        if reading:
+        while reading and self._leader is not None and select.select([self._leader], [], [], 0)[0]:
+            before = len(self.output)
             self.pump()
+            if len(self.output) == before:  # Linux: the end of it
+                break
         assert self.process.returncode is not None
         return self.process.returncode
 

@@ -287,7 +287,7 @@ def test_in_a_terminal(key: str, told: str, tmp_path: Path) -> None:
         if key == "t":
             terminal.wait_for((tmp_path / "journal").exists)
             terminal.send("q")
-        assert terminal.wait_exit(10) == 0
+        assert terminal.wait_exit() == 0
         after = terminal.output.rpartition(b"\x1b[?1049l")[2].decode()
         if key != "t":
             assert "internal error in the dashboard: TypeError: [redacted] was refused" in after

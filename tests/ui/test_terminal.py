@@ -171,7 +171,7 @@ class TestInATerminal:
 
     def test_a_closed_terminal_is_noticed_once_and_left(self, app: Tiny) -> None:
         app.terminal.close_master()
-        assert app.terminal.wait_exit(5) == 0
+        assert app.terminal.wait_exit() == 0
         assert sorted(app.journal()) == ["hup", "left", "lost"]
         assert app.terminal.cpu_seconds() < 3
 
@@ -179,12 +179,12 @@ class TestInATerminal:
         app.terminal.send("f")
         app.terminal.wait_for("flood")
         app.terminal.close_master()
-        assert app.terminal.wait_exit(5) == 0
+        assert app.terminal.wait_exit() == 0
         assert sorted(app.journal()) == ["hup", "left", "lost"]
 
     def test_keys_that_can_never_come_are_a_loss(self, tmp_path: Path) -> None:
         with open(os.devnull) as null, tiny(tmp_path, streams={"stdin": null}) as app:
-            assert app.terminal.wait_exit(10) == 0
+            assert app.terminal.wait_exit() == 0
             assert app.journal() == ["lost", "left"]
             assert b"\x1b[?1049l" in app.terminal.output  # the screen is still there, and is given back
 
@@ -205,7 +205,7 @@ class TestInATerminal:
         app.terminal.send("f")
         self.wait(lambda: not app.is_reachable())
         app.terminal.send("q")
-        assert app.terminal.wait_exit(5, reading=False) == 0
+        assert app.terminal.wait_exit(reading=False) == 0
         assert app.journal() == ["left"]
         assert app.terminal.modes() == app.terminal.modes_before
 
@@ -230,7 +230,7 @@ class TestInATerminal:
         app.terminal.send("f")
         app.terminal.wait_for("flood")
         app.terminal.send("q")
-        assert app.terminal.wait_exit(5) == 0
+        assert app.terminal.wait_exit() == 0
         assert given_back(app.terminal)
         assert app.journal() == ["left"]
 
@@ -242,7 +242,7 @@ class TestInATerminal:
         app.terminal.send("\n")
         app.terminal.wait_for("last line")
         app.terminal.send("q")
-        assert app.terminal.wait_exit(5) == 0
+        assert app.terminal.wait_exit() == 0
         assert given_back(app.terminal)
 
     def test_copying_reaches_it(self, app: Tiny) -> None:

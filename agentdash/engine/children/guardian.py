@@ -19,6 +19,8 @@ from typing import NamedTuple
 MARK = "AGENTDASH_MARK"
 """The environment variable by which what a program has started is known, also if it has left its session."""
 MARK_BYTES = 8
+NOT_YET = 0
+"""For the number of a program that was just about to be started: it is known by its mark only."""
 _ROUNDS = 20
 _NO_SESSION = -1
 """Not 0: that is the session of all processes whose leader is outside of this container."""
@@ -39,11 +41,11 @@ def family(session: int, mark: str) -> list[int]:
 
     On systems without `/proc` only the session's number, if its first process group lives.
     """
+    session = session if session > 1 else _NO_SESSION
     try:
         pids = [int(name) for name in os.listdir(_PROC) if name.isdecimal()]
     except OSError:
-        return [session] if _is_group(session) else []
-    session = session if session > 1 else _NO_SESSION
+        return [session] if session != _NO_SESSION and _is_group(session) else []
     wanted = f"{MARK}={mark}".encode()
     return [pid for pid in pids if _belongs(pid, session, wanted)]
 
@@ -74,7 +76,7 @@ def kill_listed(descriptor: int) -> list[str]:
     """
     killed = []
     for entry in read_register(descriptor):
-        begun = begun_at(entry.pid)
+        begun = begun_at(entry.pid) if entry.pid != NOT_YET else None
         # The leader may have ended while others of its session live; the number is not given anew before they end.
         session = entry.pid if begun in (entry.begun, None) else _NO_SESSION
         if family(session, entry.mark):
@@ -99,7 +101,8 @@ def read_register(descriptor: int) -> Iterator[Entry]:
         with suppress(ValueError, KeyError, TypeError):
             entry = json.loads(line)
             pid, mark = int(entry["pid"]), str(entry["mark"])
-            if pid > 1 and len(bytes.fromhex(mark)) == MARK_BYTES:  # a shorter one could be the beginning of many
+            # A shorter mark could be the beginning of many.
+            if (pid > 1 or pid == NOT_YET) and len(bytes.fromhex(mark)) == MARK_BYTES:
                 yield Entry(pid, entry["begun"], mark, str(entry["task"]))
 
 

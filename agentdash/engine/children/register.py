@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from agentdash.engine.children.guardian import begun_at, kill_listed, read_register, try_lock
+from agentdash.engine.children.guardian import NOT_YET, begun_at, kill_listed, read_register, try_lock
 from agentdash.engine.locks.record import this_process
 
 _SLOT: Final = 320
@@ -32,13 +32,20 @@ class ChildRegister:
         self._free: list[int] = []
         self._slots = 0
 
-    def add(self, pid: int, mark: str, task: str) -> int:
-        """Write down that a program was started; returns its slot."""
-        entry = json.dumps({"pid": pid, "begun": begun_at(pid), "mark": mark, "task": task})
+    def add(self, mark: str, task: str) -> int:
+        """Write down that a program is about to be started; returns its slot."""
         slot = self._free.pop() if self._free else self._slots
         self._slots = max(self._slots, slot + 1)
-        self._write(slot, entry)
+        try:
+            self._write(slot, _entry(NOT_YET, mark, task))
+        except OSError:
+            self._free.append(slot)
+            raise
         return slot
+
+    def begun(self, slot: int, pid: int, mark: str, task: str) -> None:
+        """It was started."""
+        self._write(slot, _entry(pid, mark, task))
 
     def remove(self, slot: int) -> None:
         """It has ended, with all it started."""
@@ -56,6 +63,10 @@ class ChildRegister:
         data = text.encode("ascii").ljust(_SLOT - 1) + b"\n"
         if os.pwrite(self._descriptor, data, slot * _SLOT) != _SLOT:
             raise OSError("no room for the register of started programs")
+
+
+def _entry(pid: int, mark: str, task: str) -> str:
+    return json.dumps({"pid": pid, "begun": begun_at(pid) if pid != NOT_YET else None, "mark": mark, "task": task})
 
 
 def end_left_behind(folder: Path, task: str | None = None) -> tuple[list[str], bool]:

@@ -63,8 +63,11 @@ class Children:
     ) -> Child:
         register = self._open()
         mark = secrets.token_hex(MARK_BYTES)
-        streams = [await _open_pipe() for _ in range(2)]
+        slot = register.add(mark, task)  # before it begins: a kill in between would leave what it starts to nobody
+        streams: list[_Pipe] = []
         try:
+            for _ in range(2):  # one by one: the first is closed if there is no second
+                streams.append(await _open_pipe())  # noqa: PERF401
             process = await asyncio.create_subprocess_exec(
                 *self._prefix,
                 *arguments,
@@ -78,14 +81,16 @@ class Children:
         except BaseException:
             for stream in streams:
                 stream.transport.close()
+            register.remove(slot)
             raise
         finally:
             for stream in streams:
                 os.close(stream.write_end)
         try:
-            slot = register.add(process.pid, mark, task)
+            register.begun(slot, process.pid, mark, task)
         except BaseException:
             end_family(process.pid, mark)
+            register.remove(slot)
             await process.wait()
             raise
         return Child(process, mark, streams, register, slot)
