@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from agentdash.engine.command.attempts import last_output
 from agentdash.engine.status import credential_dict, report, worker_dict
 from agentdash.engine.stopping import End
 from agentdash.engine.taskverbs import TaskVerbs
@@ -22,6 +23,7 @@ from agentdash.model import (
     Snapshot,
     TaskDetail,
     TaskQuery,
+    TaskState,
     TaskWindow,
 )
 
@@ -257,7 +259,12 @@ class Engine(TaskVerbs):
 
     async def task_detail(self, task_id: str) -> TaskDetail | None:
         """Everything about one task."""
-        return await self.browser.task_detail(task_id)
+        detail = await self.browser.task_detail(task_id)
+        if detail is None or not detail.history or detail.row.state is TaskState.SUCCEEDED:
+            return detail
+        attempts = [attempt.fence for attempt in detail.history]
+        kept = await asyncio.to_thread(last_output, self.store.path.parent / "attempts", task_id, attempts)
+        return replace(detail, kept=kept)
 
     async def error_groups(self) -> tuple[ErrorGroup, ...]:
         """The failed tasks by kind of error, the largest group first."""

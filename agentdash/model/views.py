@@ -187,11 +187,23 @@ class LinkedTask:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptOutput:
+    """The end of what an attempt's program has written, and the file that has all of it. `left_out`: so many bytes of
+    the file stand before `text`."""
+
+    attempt: int
+    path: str
+    text: str
+    left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class TaskDetail:
     """Everything about one task: its own JSON object, its attempts, and the line of the results file if finished.
 
     For a running one `worker` and `claimed_at` say who has it since when; `available_at` is when a retry may begin.
-    `after` is what it waits for and `needed_by` what waits for it, the first hundred of each.
+    `after` is what it waits for and `needed_by` what waits for it, the first hundred of each. `kept` is there where the
+    task is a program's, which has written something, and has no answer.
     """
 
     row: TaskRow
@@ -204,6 +216,7 @@ class TaskDetail:
     result: Mapping[str, Any] | None = None
     after: tuple[LinkedTask, ...] = ()
     needed_by: tuple[LinkedTask, ...] = ()
+    kept: KeptOutput | None = None
 
 
 @dataclass(frozen=True, slots=True)

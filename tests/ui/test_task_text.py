@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from rich.color import Color as RichColor
 
-from agentdash.model import Attempt, LinkedTask, TaskDetail, TaskState
+from agentdash.model import Attempt, KeptOutput, LinkedTask, TaskDetail, TaskState
 from agentdash.ui.panels.document import Document
 from agentdash.ui.screens.tasktext import describe, saved_text
 from agentdash.ui.themes import THEMES
@@ -39,6 +40,21 @@ def test_how_a_task_ended_stands_first_and_what_runs_last() -> None:
     run = a_run(TaskState.RUNNING)
     run.fail("t1", "api_error", "broken")
     assert heads(detail_of(run)) == ["Error", "Prompt", "Attempts", "Parameters"]
+
+
+def test_what_a_program_wrote_is_there_where_no_answer_is() -> None:
+    kept = KeptOutput(2, "/p/.agentdash/attempts/t1/2.log", "why it failed\n", left_out=1234)
+    run = a_run(TaskState.RUNNING)
+    running = replace(detail_of(run), kept=kept)
+    assert "Output of attempt 2" not in heads(running)
+    run.fail("t1", "ExitCode", "3")
+    failed = replace(detail_of(run), kept=kept)
+    assert heads(failed) == ["Error", "Output of attempt 2", "Prompt", "Attempts", "Parameters"]
+    text = "/p/.agentdash/attempts/t1/2.log\n\n… 1,234 bytes before this are in the file …\nwhy it failed\n"
+    assert dict(describe(failed).sections(TaskState.FAILED, live=False))["Output of attempt 2"] == text
+    assert "## Output of attempt 2" in saved_text("t1", describe(failed))
+    waiting = TaskDetail(a_task(TaskState.PENDING).row(), PAYLOAD, history=failed.history, kept=kept)
+    assert heads(waiting)[-1] == "Output of attempt 2"
 
 
 def test_the_error_is_that_of_the_result_or_else_of_the_last_attempt() -> None:

@@ -9,7 +9,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -17,12 +17,15 @@ from typing import Any, Final
 from agentdash.clock import Clock
 from agentdash.engine.locks import lock_file_name
 from agentdash.engine.log import LOGGER
+from agentdash.model import KeptOutput
 
 MOST_BYTES: Final = 16 << 20
 """Of one attempt's output file: of a longer output the beginning and the end are kept."""
 _KEPT_HEAD: Final = 1 << 20
 _KEPT_TAIL: Final = 4 << 20
 _CUT: Final = b"\n[... here is output that is not kept ...]\n"
+_SHOWN_BYTES: Final = 64 << 10
+_LOOK_BACK: Final = 5
 _SESSION: Final = "session.json"
 _WRITE_S: Final = 0.25
 _OPEN: Final = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
@@ -37,6 +40,24 @@ def safe_name(task_id: str) -> str:
 def log_path(folder: Path, task_id: str, attempt: int) -> Path:
     """Where the output of an attempt is kept, in the folder of all attempts."""
     return folder / safe_name(task_id) / f"{attempt}.log"
+
+
+def last_output(folder: Path, task_id: str, attempts: Sequence[int]) -> KeptOutput | None:
+    """The end of what the newest of these attempts has written that wrote anything; None if none did."""
+    for attempt in reversed(attempts[-_LOOK_BACK:]):
+        path = log_path(folder, task_id, attempt)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0))
+            with open(descriptor, "rb", buffering=0) as file:
+                size = os.fstat(descriptor).st_size
+                left_out = max(0, size - _SHOWN_BYTES)
+                file.seek(left_out)
+                text = file.read(_SHOWN_BYTES).decode("utf-8", "replace")
+        except OSError:
+            continue
+        if text:
+            return KeptOutput(attempt, str(path), text, left_out)
+    return None
 
 
 class AttemptFiles:

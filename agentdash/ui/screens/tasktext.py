@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from agentdash.figures import local_time, work
-from agentdash.model import FINISHED_STATES, Attempt, LinkedTask, TaskDetail, TaskState
+from agentdash.model import FINISHED_STATES, Attempt, KeptOutput, LinkedTask, TaskDetail, TaskState
 from agentdash.ui.format import NONE, span, task_look, task_word
 
 _MOST_JSON: Final = 100_000
@@ -55,6 +55,8 @@ class TaskText:
     task_id: str = ""
     after: str = ""
     needed_by: str = ""
+    kept: tuple[str, str] = ("", "")
+    """The head and the text of what the last attempt's program has written, where that is no answer."""
 
     def sections(self, state: TaskState, *, live: bool) -> list[tuple[str, str]]:
         """(head, text) of what there is to read: how it ended comes first. Live output takes the answer's place."""
@@ -65,13 +67,15 @@ class TaskText:
         after, needed_by = ("Waits for", self.after), ("Needed by", self.needed_by)
         if state in FINISHED_STATES:
             error = self.error if state is TaskState.FAILED else ""
-            ended = (("Error", error), ("Output", output))
+            ended = (("Error", error), ("Output", output), self.kept)
             parts = (*ended, prompt, attempts, ("Usage", self.usage), parameters, needed_by)
         else:
             if not output and not live and state is TaskState.RUNNING:
                 output = _ELSEWHERE
             first = (after,) if state is TaskState.PENDING else ()
-            parts = (*first, prompt, parameters, needed_by, attempts, ("Usage", self.usage), ("Output", output))
+            kept = self.kept if state is TaskState.PENDING else ("", "")
+            ends = (attempts, ("Usage", self.usage), ("Output", output), kept)
+            parts = (*first, prompt, parameters, needed_by, *ends)
         return [(head, text) for head, text in parts if text]
 
     @property
@@ -93,7 +97,16 @@ def describe(detail: TaskDetail) -> TaskText:
         task_id=detail.row.id,
         after="\n".join(map(_link, detail.after)),
         needed_by="\n".join(map(_link, detail.needed_by)),
+        kept=_kept(detail.kept),
     )
+
+
+def _kept(kept: KeptOutput | None) -> tuple[str, str]:
+    """What the program of a failed attempt wrote is why it failed, more often than not."""
+    if kept is None:
+        return "", ""
+    before = f"… {kept.left_out:,} bytes before this are in the file …\n" if kept.left_out else ""
+    return f"Output of attempt {kept.attempt}", f"{kept.path}\n\n{before}{kept.text}"
 
 
 def _link(link: LinkedTask) -> str:
@@ -105,7 +118,7 @@ def _link(link: LinkedTask) -> str:
 def saved_text(task_id: str, text: TaskText) -> str:
     """A task as a Markdown file: what was asked, how, and what came back."""
     parts = [f"# {task_id}"]
-    for head, part in (("Parameters", text.parameters), ("Prompt", text.prompt), ("Answer", text.answer)):
+    for head, part in (("Parameters", text.parameters), ("Prompt", text.prompt), ("Answer", text.answer), text.kept):
         if part:
             parts.append(f"## {head}\n\n{part}")
     return _CONTROL.sub("", "\n\n".join(parts)) + "\n"
