@@ -19,7 +19,7 @@ from agentdash.cli.output import count, say, tell
 from agentdash.cli.project import change_project, check_ids
 from agentdash.engine.locks import TaskLock
 from agentdash.engine.store import SqliteTaskStore
-from agentdash.engine.store.base import REQUEUEABLE
+from agentdash.engine.store.transitions import REQUEUEABLE
 from agentdash.errors import UsageError
 from agentdash.model import FINISHED_STATES, TaskState
 from agentdash.text import clean

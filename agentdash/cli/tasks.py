@@ -14,7 +14,7 @@ from agentdash.cli.options import project_option
 from agentdash.cli.output import columns, local_time, say, say_json
 from agentdash.cli.project import open_project
 from agentdash.clock import isoformat
-from agentdash.engine.store.base import TaskRecord
+from agentdash.engine.store.records import TaskRecord
 from agentdash.model import TaskState
 from agentdash.text import cell_width, clean, shorten
 

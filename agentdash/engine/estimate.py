@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agentdash.engine.pacing import Cost
+from agentdash.engine.cost import Cost
 from agentdash.model import Usage
 
 _TOKENS_A_CHARACTER = 0.27

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 from agentdash.clock import SYSTEM_CLOCK, Clock
-from agentdash.engine.failures import clean_message
+from agentdash.engine.sanitising import clean_message
 from agentdash.model import Event
 
 MAX_EVENTS = 1000

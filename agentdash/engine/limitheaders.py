@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from agentdash.engine.failures import clean_name
+from agentdash.engine.sanitising import clean_name
 
 REQUESTS, INPUT_TOKENS, OUTPUT_TOKENS, TOKENS = "requests", "input_tokens", "output_tokens", "tokens"
 _HEADERS = {

@@ -5,36 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections import deque
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from agentdash.clock import SYSTEM_CLOCK, Clock
 from agentdash.engine.passedover import PassedOver
 from agentdash.engine.policy import NOTHING_SPENT, cancelled, interrupted, settled_by_hand
 from agentdash.engine.resources import resource_of
+from agentdash.engine.running import Running
 from agentdash.engine.sessionlimit import SessionLimit
-from agentdash.engine.store import Claim, MemoryTaskStore, Ready, Settlement, SqliteTaskStore, claimed
+from agentdash.engine.store import Claim, MemoryTaskStore, Settlement, SqliteTaskStore, claimed
 from agentdash.engine.waiters import Waiters
 from agentdash.engine.waiting import until_done
+from agentdash.engine.window import MAX_AGE_S, Window
 from agentdash.errors import TransitionError
 from agentdash.model import FINISHED_STATES, Spent, Task, TaskState
 
-_WINDOW = 256
-_WINDOW_AGE_S = 1.0
-_POLL_S = 0.25
-
 LocalStore = SqliteTaskStore | MemoryTaskStore
-
-
-@dataclass(slots=True)
-class Running:
-    """A task that a worker of this process runs now. `stop` says why it shall stop, once somebody asked for that."""
-
-    claim: Claim
-    runner: asyncio.Task[Any] | None = None
-    stop: str | None = None
 
 
 class TaskStateManager:
@@ -63,29 +50,25 @@ class TaskStateManager:
         self.running: dict[int, Running] = {}
         self.progress = 0
         """Grows with every settlement: how the stall watch sees that something moves."""
-        self.found_nothing = False
-        """Whether the last look at the store found nothing that may be begun now."""
         self._clock = clock
         self._limit = SessionLimit(limit, self.store.load)
-        self._window: deque[Ready] = deque()
-        self._filled_at = float("-inf")
-        self._look_again_at = float("-inf")
         self._handed: set[int] = set()
         self._by_hand: dict[int, Claim] = {}
         self._passed = PassedOver()
+        self._window = Window(store, self._passed, self._limit, clock)
         self._waiters = Waiters()
         self._interrupts = 0
 
     # -- the public pattern ------------------------------------------------------------------------------------------
     def get_next_pending_task(self) -> Task | None:
         """The next task to try, None if there is none right now. Each is handed to one worker only."""
-        now = self._clock.now()
+        now, window = self._clock.now(), self._window
         while True:
-            if not self._window or not 0.0 <= now - self._filled_at <= _WINDOW_AGE_S:
-                self._fill(now)
-            if not self._window:
+            if not window.ready or not 0.0 <= now - window.filled_at <= MAX_AGE_S:
+                window.fill(now, self._handed)
+            if not window.ready:
                 return None
-            ready = self._window.popleft()
+            ready = window.ready.popleft()
             if self._passed.needs_busy(ready, now):
                 continue
             task = self.store.load(ready.seq)
@@ -145,7 +128,7 @@ class TaskStateManager:
             claim, settled_by_hand(claim.task, now, error_message, attempts, back=gives_back)
         )
         self._passed.free(task.seq)
-        self._after_change()
+        self.notify()
         return settled
 
     # -- for workers -------------------------------------------------------------------------------------------------
@@ -160,7 +143,7 @@ class TaskStateManager:
             while self.store.find(name) is not None:
                 name = f"{name}-{position}"
             added.append(self.store.add_payload(name, task, priority=int(task.get("priority") or 0)))
-        self._after_change()
+        self.notify()
         return added
 
     async def claim(self, task: Task, worker_id: str) -> Claim | None:
@@ -194,8 +177,13 @@ class TaskStateManager:
         return was_cancelled
 
     def forget(self, claim: Claim) -> None:
-        """Let go of a task whose lock was lost: it is not ours to settle any more."""
-        self._let_go(claim)
+        """Let go of a claim that has ended, or whose lock was lost: then it is not ours to settle any more. A newer one
+        that another worker here has on the same task stays."""
+        seq = claim.task.seq
+        running = self.running.get(seq)
+        if running is None or running.claim.task.fence == claim.task.fence:
+            self.running.pop(seq, None)
+            self._handed.discard(seq)
 
     def skip(self, task: Task, busy: str | None = None) -> None:
         """The task is locked by somebody: pass over it for a while that grows. If `busy` is the lock of a resource,
@@ -209,22 +197,18 @@ class TaskStateManager:
         """A task that was taken from the window and not tried after all."""
         self._handed.discard(task.seq)
         self._passed.free(task.seq)
-        self._after_change()
+        self.notify()
 
     def released(self, task: Task) -> None:
         """The locks of a task that was handed out are free again: another that needs one of them may begin."""
         if self._passed.free(task.seq):
-            self._filled_at = self._look_again_at = float("-inf")
+            self._window.expire()
             self._waiters.wake_one(is_work=True)
 
     def request_stop(self, seq: int, reason: str) -> bool:
         """Ask the worker of a running task to stop it; returns whether this process runs it."""
         running = self.running.get(seq)
-        if running is None or running.runner is None or running.stop is not None:
-            return False
-        running.stop = reason
-        running.runner.cancel()
-        return True
+        return running is not None and running.request_stop(reason)
 
     def interrupt(self) -> int:
         """Give the running tasks of this process back to pending, and those that are just being claimed.
@@ -251,9 +235,9 @@ class TaskStateManager:
         """Wait until there may be something to do; False when nothing is pending or running anywhere but what waits for
         tasks that failed (or all that the limit allows has ended)."""
         while self.store.counts().open and not self._limit.is_done():
-            told = await self._waiters.wait(self._longest_wait())
+            told = await self._waiters.wait(self._window.longest_wait())
             if told is None:
-                self._look_again_at = float("-inf")
+                self._window.look_again()
             if told is not False:
                 return True
         self._waiters.wake_all(is_work=False)  # only one is told of a task that has ended
@@ -268,6 +252,11 @@ class TaskStateManager:
         return sorted(self._passed.busy(self._clock.now()))
 
     @property
+    def found_nothing(self) -> bool:
+        """Whether the last look at the store found nothing that may be begun now."""
+        return self._window.found_nothing
+
+    @property
     def handed(self) -> int:
         """How many tasks this process has begun, or is about to begin, and not ended."""
         return len(self._handed)
@@ -278,65 +267,30 @@ class TaskStateManager:
         return self._limit.is_reached
 
     def notify(self) -> None:
-        """Something changed from outside (requeue, new tasks): look again."""
-        self._after_change()
+        """There may be work (requeue, new tasks, one that is given back): everybody looks again."""
+        self._window.look_again()
+        self._waiters.wake_all()
 
     def reorder(self) -> None:
         """Priorities have changed: what was read ahead is in the old order."""
         self._window.clear()
-        self._after_change()
+        self.notify()
 
     # -- inside ------------------------------------------------------------------------------------------------------
-    def _longest_wait(self) -> float | None:
-        """Seconds until there may be work without anybody telling; None: never."""
-        # What the last look at the store has seen already is no reason to look again.
-        times = self._passed.ends(self._filled_at)
-        if (available := self.store.next_available_at(self._filled_at)) is not None:
-            times.append(available)
-        poll = _POLL_S if self.store.shared else None
-        if not times:
-            return poll
-        until = max(0.0, min(times) - self._clock.now())
-        return until if poll is None else min(until, poll)
-
-    def _fill(self, now: float) -> None:
-        if now < self._look_again_at and not self._window:
-            return
-        barred = self._handed | self._passed.seqs(now)
-        found = self.store.ready(_WINDOW + len(barred), now, self._passed.busy(now))
-        free = [ready for ready in found if ready.seq not in barred]
-        self._window = deque(self._limit.admit(free, self._handed))
-        self._filled_at, self.found_nothing = now, not self._window
-        # An empty answer holds for a moment: sixty idle workers must not ask sixty times.
-        self._look_again_at = float("-inf") if self._window else now + _POLL_S
-
     def _begin(self, seq: int) -> None:
         """A task that was handed out is claimed: what locks are met from now on is another story."""
         self._passed.met(seq)
         self._limit.begin(seq)
 
-    def _let_go(self, claim: Claim) -> None:
-        """Forget a claim, unless another worker here holds the task by a newer one."""
-        seq = claim.task.seq
-        running = self.running.get(seq)
-        if running is None or running.claim.task.fence == claim.task.fence:
-            self.running.pop(seq, None)
-            self._handed.discard(seq)
-
     def _settled(self, claim: Claim, settlement: Settlement) -> None:
-        self._let_go(claim)
+        self.forget(claim)
         self.progress += 1
         if settlement.state is TaskState.PENDING:
-            self._after_change()
+            self.notify()
             return
         self._limit.finish(claim.task.seq)
-        is_idle = self._waiters or self._look_again_at > self._clock.now()
+        is_idle = self._waiters or self._window.look_again_at > self._clock.now()
         if is_idle and self.store.has_dependents(claim.task.seq):
-            self._after_change()  # what waited for it may begin
+            self.notify()  # what waited for it may begin
         else:
             self._waiters.wake_one()
-
-    def _after_change(self) -> None:
-        """There may be work: everybody looks."""
-        self._look_again_at = float("-inf")
-        self._waiters.wake_all()

@@ -10,20 +10,12 @@ from __future__ import annotations
 import math
 
 from agentdash.engine.lateness import MOST_LATENESS, Lateness
+from agentdash.engine.refill import FEW, FirstBurst, Spell, measured_anew, slowed
 
 _GUARD_SHARE = 0.05
 """The part of a bucket that is left in it on purpose, as far as that is no more than one unit."""
 _TINY = 3.0
 """Buckets of so few requests have no room for arrivals that bunch: there the lateness is learned, not the rate."""
-_CUT = 0.97
-"""Of a rate that was measured so much is used."""
-_BLIND_CUT = 0.9
-_FAR_CUT = 0.6
-"""What a rate is cut by that cannot be measured; and where hardly anything passed although there was time."""
-_MEASURED_S = 1.0
-_FEW = 5
-"""A rate is measured over at least so long, and with at least so many requests."""
-_CAUTION = 0.85
 _GROWTH_PER_S = 0.01
 _GROWTH_DOUBLES_S = 8.0
 _MOST_GROWTH_PER_S = 0.05
@@ -69,9 +61,8 @@ class Meter:
         self._at = now
         self._trusts_remaining = True
         self._passed = 0.0
-        self._first: tuple[float, float, float] | None = None
-        """Where the limit is not advertised: what passed before the first rejection, in how many seconds, and how many
-        a second went out by then."""
+        self._first: FirstBurst | None = None
+        """Known where the limit is not advertised."""
         self._full_since = True
         self._inaccuracy = _FIRST_INACCURACY
         self._cut_at = self._grown_at = self._sized_at = now
@@ -189,19 +180,20 @@ class Meter:
             self._trusts_remaining = False
         self._passed -= cost
         self.spent -= cost
-        elapsed = now - self._cut_at
+        sending = now - self._resumed_at if self._resumed_at is not None else 0.0
+        spell = Spell(self._passed, now - self._cut_at, sending, self._full_since)
         if self.limit is None and self._first is not None:
-            self._measure(now, elapsed)
-        elif self.size > self.unit and (self._full_since or self._passed < _FEW) and before - cost > off:
+            self.rate, self.size = measured_anew(self.rate, self.size, self._first, spell)
+        elif self.size > self.unit and (self._full_since or self._passed < FEW) and before - cost > off:
             # The mirror was full once and held so much still, the bucket nothing: it never was that large.
             most = self.size - (before - cost)
             self.size = max(self.unit, math.floor(most) if self.unit == 1 else most)
         elif self.size <= _TINY * self.unit:
             if self.unit <= self._passed < self.size:  # so few pass between two refusals: that is all it holds
                 self.size = max(self.unit, self._passed)
-            self._came_too_close(elapsed)
+            self._came_too_close(spell)
         elif self.unit == 1 or remaining is None or remaining < (1 - _MISJUDGED) * cost:  # else it was misjudged itself
-            self._cut(elapsed)
+            self.rate = slowed(self.rate, spell, self.unit)
         told = remaining * self.share - self.unit / 2 if remaining is not None and self._trusts_remaining else 0.0
         self._emptied(now, max(0.0, min(told, self.size)) if self.unit > 1 else 0.0)
 
@@ -217,9 +209,9 @@ class Meter:
         What went through came from a bucket and its refill, and they cannot be told apart yet. The rate is taken for as
         high as it can be, so that the bucket is soon empty once more: between two such moments all is refill.
         """
-        self._first = (max(1.0, self._passed), max(elapsed, 0.1), speed)
-        self.rate = max(self._first[0] / self._first[1], speed / 2)
-        self.size = max(1.0, 0.5 * self._first[0])
+        self._first = first = FirstBurst(max(1.0, self._passed), max(elapsed, 0.1), speed)
+        self.rate = max(first.passed / first.seconds, speed / 2)
+        self.size = max(1.0, 0.5 * first.passed)
         self._emptied(now, 0.0)
 
     def set_share(self, now: float, share: float) -> None:
@@ -246,7 +238,7 @@ class Meter:
         self._begin(now, size * self.share, 0.0)
         self._level = self._own = min(self.size, (level + age_s * per_minute / 60) * self.share)
         if not is_advertised:
-            self._first = (size + per_minute / 60, 1.0, per_minute / 60)
+            self._first = FirstBurst(size + per_minute / 60, 1.0, per_minute / 60)
 
     # -- inside ------------------------------------------------------------------------------------------------------
     def _move_to(self, now: float) -> None:
@@ -286,43 +278,12 @@ class Meter:
             self._level, self._own = min(self._level, self.size), min(self._own, self.size)
         self._cut_at = self._grown_at = now
 
-    def _measure(self, now: float, elapsed: float) -> None:
-        """The second and later rejections of a limit that is not advertised: all that passed between two is refill."""
-        if self._first is None:
-            return
-        passed, seconds, speed = self._first
-        resumed = self._resumed_at if self._resumed_at is not None else now
-        if self._passed < _FEW and self.size > 1:
-            # Rejected after so few, although it was let fill up: that few is all it holds, and what it took before
-            # was nearly all refill.
-            self.size = max(1.0, min(self.size - 1, self._passed))
-            self.rate = max(self.rate, _CAUTION * speed)
-            return
-        if elapsed < _MEASURED_S or self._passed < _FEW:
-            self.rate *= _BLIND_CUT if elapsed < _MEASURED_S else _FAR_CUT
-            return
-        whole = max(1.0, self._passed) / elapsed
-        size = passed - whole * seconds
-        paused = elapsed - (now - resumed)
-        if size < 0.5 * whole * paused:  # so small a bucket overflowed while nothing was sent
-            whole = max(1.0, self._passed) / max(0.1, now - resumed)
-        self.rate = min(self.rate, whole) * _CUT
-        self.size = max(1.0, size)
-
-    def _came_too_close(self, elapsed: float) -> None:
+    def _came_too_close(self, spell: Spell) -> None:
         """A bucket of almost no size: two arrivals were closer than their sending, or the rate is too high."""
         if self.lateness.seconds >= MOST_LATENESS * self.unit / self.rate:  # it cannot be that alone
-            self._cut(elapsed)
+            self.rate = slowed(self.rate, spell, self.unit)
         else:
             self.lateness.learn(self.unit / self.rate)
-
-    def _cut(self, elapsed: float) -> None:
-        """The rate is below what was believed: measured, where the bucket was empty before and never full since."""
-        if elapsed >= _MEASURED_S and not self._full_since:
-            measured = max(self._passed, self.unit) / elapsed
-            self.rate = max(0.5 * self.rate, min(self.rate, measured)) * _CUT
-        else:
-            self.rate *= _BLIND_CUT
 
     def _grow(self, now: float) -> None:
         """Called when somebody waited for this limit: back to what is advertised, or on to find what there is."""

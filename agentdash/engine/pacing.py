@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from agentdash.engine.cost import ONE_REQUEST, Cost
 from agentdash.engine.lateness import Lateness
 from agentdash.engine.limitheaders import (
     INPUT_TOKENS,
@@ -33,37 +34,8 @@ often than that, and would let one go each time."""
 _FASTEST = 1e5
 BUILD_S = 0.005
 """How long before its moment a request is built, where a bucket takes no bursts: mostly that takes one to three ms."""
-_MEMORY = 0.05
 _TOKEN_UNIT = 1000.0
 """The headers round tokens to the nearest thousand."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a request will take from each limit, as estimated before it is sent. Tokens; requests are always one."""
-
-    input_tokens: float = 0.0
-    output_tokens: float = 0.0
-
-    def of(self, limit: str) -> float:
-        """In the units of a limit."""
-        if limit == REQUESTS:
-            return 1.0
-        if limit == INPUT_TOKENS:
-            return self.input_tokens
-        if limit == OUTPUT_TOKENS:
-            return self.output_tokens
-        return self.input_tokens + self.output_tokens
-
-    def towards(self, other: Cost) -> Cost:
-        """This cost as an average that has met one more."""
-        return Cost(
-            self.input_tokens + _MEMORY * (other.input_tokens - self.input_tokens),
-            self.output_tokens + _MEMORY * (other.output_tokens - self.output_tokens),
-        )
-
-
-ONE_REQUEST = Cost()
 
 
 @dataclass(slots=True, eq=False)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from agentdash.engine.backoff import backoff_delay
 from agentdash.engine.results import cancelled_line, failed_line, succeeded_line
-from agentdash.engine.store.base import Claim, RunningTask, Settlement
+from agentdash.engine.store.records import Claim, RunningTask, Settlement
 from agentdash.figures import dollars
 from agentdash.model import Answer, Attempt, Failure, FailureClass, Spent, Task, TaskState, Totals, Usage
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from agentdash.clock import SYSTEM_CLOCK, Clock
-from agentdash.engine.backoff import AdaptiveBackoff
+from agentdash.engine.crew import Crew
 from agentdash.engine.events import EventLog
 from agentdash.engine.gate import Admission, Gate, Worker, WorkerRunner
 from agentdash.engine.health import WorkerHealthState
@@ -17,7 +17,7 @@ from agentdash.engine.policy import RetryPolicy
 from agentdash.engine.processors.function import FunctionProcessor, TaskFunction
 from agentdash.engine.resources import Lock
 from agentdash.engine.runner import TaskRunner
-from agentdash.engine.store import Claim, MemoryTaskStore
+from agentdash.engine.store import MemoryTaskStore
 from agentdash.engine.worker import work_stealing_loop
 from agentdash.errors import AgentdashError, NoMemoryError, means_no_memory
 from agentdash.model import WorkerView
@@ -54,8 +54,7 @@ class ParallelSessionManager:
         self._clock = clock
         self._gate = Gate(clock)
         self._backoff = (backoff_base_s, backoff_max_s)
-        self._workers: dict[str, Worker] = {}
-        self._ended: asyncio.Queue[tuple[Worker, asyncio.Task[None]]] = asyncio.Queue()
+        self._crew = Crew(self.health_states, self._backoff, clock)
         self._manager: TaskStateManager | None = None
         self._lock: Lock | None = None
         self._runner: TaskRunner | None = None
@@ -110,17 +109,15 @@ class ParallelSessionManager:
         runner.reactions.on_service_back = self._service_is_back
         self._fault = None
         self._gate.is_draining = False
-        for worker in self._workers.values():  # another run, another chance
-            worker.health.revive()
-            worker.probe_at, worker.restarts = None, 0
+        self._crew.begin_anew()
         try:
             self.resize(self.max_workers)
-            while any(worker.task is not None for worker in self._workers.values()):
-                self._reap(*await self._ended.get())
+            while self._crew.is_at_work:
+                self._reap(*await self._crew.next_ended())
         finally:
             self._is_over = True
             self.abort()
-            await self._all_ended()
+            await self._crew.all_ended()
             self.is_running = self._gate.is_draining = False
         if self._fault is not None:
             raise self._fault
@@ -130,7 +127,7 @@ class ParallelSessionManager:
         if workers < 1:
             raise ValueError("a pool has at least one worker")
         self.max_workers = workers
-        wanted = [self._workers.get(f"worker-{number}") or self._new_worker(number) for number in range(workers)]
+        wanted = [self._crew.worker(number) for number in range(workers)]
         begun = 0
         for worker in wanted:
             worker.retiring = False
@@ -138,7 +135,7 @@ class ParallelSessionManager:
             if has_ended and self.is_running and not self.is_draining:
                 worker.waits_turns, begun = begun // _BEGIN_TOGETHER, begun + 1
                 self._start(worker)
-        for worker in self._workers.values():
+        for worker in self._crew.workers.values():
             if worker not in wanted:
                 worker.retiring = True
                 worker.wake.set()
@@ -187,23 +184,15 @@ class ParallelSessionManager:
     def abort(self) -> None:
         """Stop at once: running tasks go back to pending."""
         self._gate.is_draining = True
-        for worker in self._workers.values():
-            if worker.task is not None:
-                worker.task.cancel()
+        self._crew.cancel()
 
     def revive(self, worker_id: str | None = None) -> int:
         """Let parked workers (one, or all) try again now; returns how many there were."""
-        parked = [w for w in self._workers.values() if w.health.is_parked() and worker_id in (None, w.id)]
-        for worker in parked:
-            worker.health.revive()
-            worker.wake.set()
-        return len(parked)
+        return self._crew.revive(worker_id)
 
     def wake_all(self) -> None:
         """Let every waiting worker look again at what it waits for."""
-        for worker in self._workers.values():
-            if worker.backoff_until is not None or worker.state in ("paused", "waiting"):
-                worker.wake.set()
+        self._crew.wake_all()
 
     @property
     def is_paused(self) -> bool:
@@ -218,36 +207,15 @@ class ParallelSessionManager:
     @property
     def parked(self) -> int:
         """How many workers have given up recovering and wait for their next probe."""
-        return sum(worker.health.is_parked() for worker in self._workers.values() if not worker.retiring)
+        return self._crew.parked
 
     def views(self) -> tuple[WorkerView, ...]:
         """Every worker as shown."""
-        manager = self._manager
-        claims = (
-            {} if manager is None else {running.claim.worker: running.claim for running in manager.running.values()}
-        )
-        return tuple(
-            self._view(worker, claims.get(worker.id)) for worker in self._workers.values() if worker.task is not None
-        )
+        running = self._manager.running.values() if self._manager is not None else ()
+        claims = {one.claim.worker: one.claim for one in running}
+        return self._crew.views(claims, self._runner.outputs if self._runner is not None else None)
 
     # -- inside ------------------------------------------------------------------------------------------------------
-    def _view(self, worker: Worker, claim: Claim | None) -> WorkerView:
-        """One worker as shown, with the claim it works on."""
-        health, wait = worker.health, None
-        if claim is not None and self._runner is not None:
-            wait = self._runner.outputs.wait(claim.task.id)
-            wait = wait if wait is not None and wait[0] > self._clock.monotonic() else None
-        return WorkerView(
-            worker.id,
-            worker.state if claim is None else "running",
-            None if claim is None else claim.task.id,
-            health.consecutive_failures,
-            health.total_recoveries,
-            worker.backoff_until if claim is None else wait[0] if wait else None,
-            worker.since if claim is None else claim.claimed_at,
-            wait[1] if wait else health.last_error_type if health.consecutive_failures else None,
-        )
-
     def _keys_changed(self) -> None:
         """A lease came back, or a key may send again: after every answer, so those who wait for room are let in one
         by one instead of all looking each time."""
@@ -256,19 +224,8 @@ class ParallelSessionManager:
 
     def _service_is_back(self) -> None:
         """One worker was answered after an outage: the others need not wait out their own recoveries."""
-        now = self._clock.monotonic()
-        for worker in self._workers.values():
-            if not worker.health.is_healthy():
-                worker.health.revive()
-                worker.probe_at = now
+        self._crew.probe_now()
         self.wake_all()
-
-    def _new_worker(self, number: int) -> Worker:
-        worker_id = f"worker-{number}"
-        health = self.health_states.setdefault(worker_id, WorkerHealthState(worker_id))
-        backoff = AdaptiveBackoff(*self._backoff, jitter_factor=0.5, clock=self._clock)
-        worker = self._workers[worker_id] = Worker(worker_id, health, backoff, self._clock.now())
-        return worker
 
     def _start(self, worker: Worker) -> None:
         if self._manager is None or self._lock is None or self._runner is None:
@@ -280,8 +237,7 @@ class ParallelSessionManager:
             WorkerRunner(worker, self._runner, self._gate),
             gate=lambda: self._gate.passes(worker),
         )
-        worker.task = asyncio.create_task(loop, name=f"agentdash-{worker.id}")
-        worker.task.add_done_callback(lambda task: self._ended.put_nowait((worker, task)))
+        self._crew.start(worker, loop)
 
     def _reap(self, worker: Worker, task: asyncio.Task[None]) -> None:
         """A worker's loop ended: as it should, or with a fault of ours, and then it is begun again, a few times."""
@@ -293,7 +249,7 @@ class ParallelSessionManager:
         error = None if task.cancelled() else task.exception()
         if error is None:
             if worker.retiring:
-                self._workers.pop(worker.id, None)
+                self._crew.workers.pop(worker.id, None)
             return
         if means_no_memory(error):
             self.fail(NoMemoryError())
@@ -308,14 +264,6 @@ class ParallelSessionManager:
         self.events.emit("restarted", f"{worker.id} met {type(error).__name__} and was started again")
         if not self.is_draining:
             self._start(worker)
-
-    async def _all_ended(self) -> None:
-        tasks = [worker.task for worker in self._workers.values() if worker.task is not None]
-        if tasks:
-            await asyncio.gather(*tasks, return_exceptions=True)
-        for worker in self._workers.values():
-            worker.task = None
-        self._ended = asyncio.Queue()
 
     async def _stop_when_exhausted(self, running: asyncio.Task[None]) -> None:
         """Without a store there is nothing to come back to later.

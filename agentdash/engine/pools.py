@@ -7,11 +7,12 @@ import math
 
 from agentdash.clock import Clock
 from agentdash.engine.backoff import backoff_delay
+from agentdash.engine.cost import Cost
 from agentdash.engine.credentials import APICredential
 from agentdash.engine.lateness import Lateness
 from agentdash.engine.limitheaders import NOTHING_READ, LimitReading
 from agentdash.engine.limits import Lease, LimitPool, may_be_one_more
-from agentdash.engine.pacing import Cost, time_for
+from agentdash.engine.pacing import time_for
 from agentdash.figures import amount
 
 _COOLDOWN_S = 1.0

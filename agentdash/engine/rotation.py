@@ -1,4 +1,4 @@
-"""Which key sends the next request: leases and rotation.
+"""Which key sends the next request: the leases on the keys of a ring.
 
 Limits belong to an organisation, so cooldowns and pacing do too: keys join the pool of their organisation as answers
 tell it. The active key's pool is preferred; any other is used, in rotation order, while that one may not send.
@@ -7,36 +7,28 @@ tell it. The active key's pool is preferred; any other is used, in rotation orde
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from agentdash.clock import SYSTEM_CLOCK, Clock
-from agentdash.engine.credentials import APICredential, load_credentials
+from agentdash.engine.cost import Cost
+from agentdash.engine.credentials import APICredential
 from agentdash.engine.estimate import RequestSize, TokenEstimator, counted_input
-from agentdash.engine.failures import ErrorFacts, classify, clean_message
 from agentdash.engine.limitheaders import NOTHING_READ, LimitReading
-from agentdash.engine.limits import Lease, LimitPool, Readiness
-from agentdash.engine.pacing import Cost
-from agentdash.engine.pools import LimitPools
-from agentdash.engine.sharing import Sharing
-from agentdash.engine.store.base import CredentialRecord
-from agentdash.model import CredentialView, Failure, FailureClass, Usage
+from agentdash.engine.limits import Lease, Readiness
+from agentdash.engine.ring import ROTATING, CredentialRing
+from agentdash.model import Failure, FailureClass, Usage
 
-_ROTATING = frozenset({FailureClass.LIMITED, FailureClass.QUOTA, FailureClass.CREDENTIAL})
-_ROTATE_TEXT = re.compile(r"rate[- _]?limit|quota|usage limit|credit balance|invalid[ _].*api[- _]?key", re.IGNORECASE)
 _ANY_SIZE = RequestSize()
 _TIMER_LATE_S = 0.002
 _MOST_TURNS = 500
 _PAST_DATE_S = 60.0
 """How long a quota is left alone whose stated date is over already: clocks differ, and dates are rounded."""
-
-
 _AGAIN_S = 0.5
 """A task that waits for its next request looks so often whether its limit has changed meanwhile."""
 
 
-class APIRotationState:
-    """The credentials of a run and which of them is active.
+class APIRotationState(CredentialRing):
+    """The credentials of a run, which of them is active, and the leases by which requests are sent with them.
 
     Without arguments they are loaded from the environment. All changes are made in one event loop; `on_change` is
     called after those that may let somebody send.
@@ -49,59 +41,14 @@ class APIRotationState:
         clock: Clock = SYSTEM_CLOCK,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        self.credentials: list[APICredential] = list(
-            load_credentials().credentials if credentials is None else credentials
-        )
-        self.current_index = 0
-        self.rotations = 0
-        self.on_change = on_change
+        super().__init__(credentials, clock=clock, on_change=on_change)
         self.is_down: Callable[[str], bool] = lambda server: False
         """Whether a server is left alone for now: its keys give way to those of others."""
         self.on_limited: Callable[[], None] = lambda: None
         """Called when a pool begins to cool: other processes should know at once."""
         self.hear: Callable[[], None] = lambda: None
         """Takes over what other processes have found out; to be called before a lease is asked for."""
-        self.pools = LimitPools(clock)
         self.estimator = TokenEstimator()
-        self._clock = clock
-        self._sharing = Sharing(self, clock)
-        names: set[str] = set()
-        for number, credential in enumerate(self.credentials, 1):
-            if credential.name in names:  # a library user who named none: pools and the panel go by name
-                credential.name = f"key-{number}" if f"key-{number}" not in names else f"{credential.name} ({number})"
-            names.add(credential.name)
-            self.pools.begin(credential)
-
-    # -- the public pattern ------------------------------------------------------------------------------------------
-    def get_current(self) -> APICredential | None:
-        """The active credential; None if there are none at all."""
-        return self.credentials[self.current_index] if self.credentials else None
-
-    def should_rotate(self, status_code: int | None, error_text: str) -> bool:
-        """Whether another credential should send the next request: after a limit, a quota or a refused key.
-
-        An overloaded or broken service never rotates: another key would meet the same service.
-        """
-        if status_code is None:
-            return bool(_ROTATE_TEXT.search(error_text))
-        return classify(ErrorFacts("", error_text, status_code=status_code)).failure_class in _ROTATING
-
-    def rotate(self, error_message: str, *, failed: APICredential | None = None) -> bool:
-        """Take the failed credential out of use and make the next usable one active.
-
-        `failed` is the one that met the error (the active one if None): if another worker has rotated away from it
-        already, nothing moves. Returns whether the active credential can be used.
-        """
-        current = self.get_current()
-        if current is None:
-            return False
-        failed = failed or current
-        failed.is_exhausted = True
-        failed.last_error = clean_message(error_message)
-        self._sharing.mark(failed)
-        is_usable = self._rotate_from(failed)
-        self.on_change()
-        return is_usable
 
     # -- leases ------------------------------------------------------------------------------------------------------
     def readiness(self) -> Readiness:
@@ -208,16 +155,6 @@ class APIRotationState:
             await self._clock.sleep(0)
         ticket.pacer.left(self._clock.monotonic(), ticket)
 
-    def observe(
-        self, credential: APICredential, organization: str | None, reading: LimitReading = NOTHING_READ, model: str = ""
-    ) -> None:
-        """An answer of any kind told the key's organisation and limits: the key joins the pool of those."""
-        is_new = bool(organization) and organization != credential.organization
-        if is_new:
-            credential.organization = organization
-        if (is_new or reading.standings) and self.pools.learn(credential, reading, model):
-            self._sharing.is_dirty = True
-
     def read(self, lease: Lease, reading: LimitReading) -> None:
         """The headers of an answer to a lease's request, as soon as they are there."""
         self.observe(lease.credential, reading.organization, reading, lease.size.model)
@@ -254,7 +191,7 @@ class APIRotationState:
             self._sharing.is_dirty = True
             self.on_limited()
             return False
-        if failure.failure_class not in _ROTATING:
+        if failure.failure_class not in ROTATING:
             return False
         credential.last_error = failure.message
         if failure.failure_class is FailureClass.CREDENTIAL:
@@ -267,71 +204,6 @@ class APIRotationState:
         self._rotate_from(credential)
         self.on_change()
         return self.current_index != before
-
-    # -- by hand -----------------------------------------------------------------------------------------------------
-    def rotate_by_hand(self, name: str | None = None) -> tuple[str, str] | None:
-        """Make another key active at once, for new leases: the named one, or the next usable one.
-
-        Without a name the next one that may send now and draws from another limit comes first: nothing else adds
-        capacity.
-        A named key that was exhausted or refused gets another chance. Returns (old name, new name), or None if there is
-        no such key.
-        """
-        now = self._clock.now()
-        old = self.get_current()
-        if old is None:
-            return None
-        for credential in [*self._by_use(old, now), old]:
-            if credential.name == name or (name is None and credential.is_usable(now)):
-                if name is not None:
-                    credential.is_invalid, credential.is_exhausted, credential.exhausted_until = False, False, 0.0
-                    credential.proven = credential.proven and credential.last_error is None
-                    self._sharing.mark(credential)
-                if credential is not old:
-                    self._activate(credential)
-                    self._sharing.moved_by_hand = True
-                self.on_change()
-                return old.name, credential.name
-        return None
-
-    # -- shared through the store --------------------------------------------------------------------------------------
-    def take_changes(self) -> tuple[list[CredentialRecord], str | None] | None:
-        """What other processes should know, if anything changed since the last call: records and the active key."""
-        return self._sharing.take_changes()
-
-    def absorb(self, records: Sequence[CredentialRecord], active: str | None, *, trust_marks: bool) -> None:
-        """Take over what the store knows: cooldowns, limits and organisations always, marks of refusal only if others
-        are at work now (`trust_marks`): at a fresh start a key that was dead yesterday gets one request to show it.
-
-        Of two marks the newer one counts, so that a key put right by hand stays so; an active key that was moved here
-        and is not saved yet stays active."""
-        self._sharing.absorb(records, active, trust_marks=trust_marks)
-        current = self.get_current()
-        if current is not None and not current.is_usable(self._clock.now()):
-            self._rotate_from(current)
-        self.on_change()
-
-    def views(self) -> tuple[CredentialView, ...]:
-        """Every credential as shown; never the key."""
-        now = self._clock.now()
-        views: list[CredentialView] = []
-        for index, c in enumerate(self.credentials):
-            pool = self.pool_of(c)
-            cooling = pool.cooldown_until if pool.cooldown_until > now else None
-            usable = c.is_usable(now)
-            state = "invalid" if c.is_invalid else "exhausted" if not usable else "cooling" if cooling else "ready"
-            until = (c.exhausted_until or None) if state == "exhausted" else cooling
-            views.append(
-                CredentialView(
-                    c.name, c.api_key.hint, c.organization, pool.name, state, index == self.current_index, until,
-                    c.requests, c.rate_limited, c.last_error,
-                )
-            )  # fmt: skip
-        return tuple(views)
-
-    def pool_of(self, credential: APICredential) -> LimitPool:
-        """The limit pool a credential draws from."""
-        return self.pools.of(credential)
 
     def rate(self) -> float:
         """Requests like the last ones a second that the usable keys' limits allow; infinite if one is unknown."""
@@ -351,43 +223,9 @@ class APIRotationState:
             return usable
         return [credential for credential in usable if not self.is_down(credential.server)] or usable
 
-    def _usable(self, now: float) -> list[APICredential]:
-        return [credential for credential in self.credentials if credential.is_usable(now)]
-
-    def _in_order(self) -> list[APICredential]:
-        return self.credentials[self.current_index :] + self.credentials[: self.current_index]
-
-    def _by_use(self, old: APICredential, now: float) -> list[APICredential]:
-        """The other keys: first those that may send now, of another limit pool before those of the same."""
-
-        monotonic = self._clock.monotonic()
-
-        def rank(credential: APICredential) -> int:
-            if not credential.is_usable(now) or self.pools.is_held(credential, monotonic) is not None:
-                return 2
-            return int(self.pool_of(credential) is self.pool_of(old))
-
-        return sorted(self._in_order()[1:], key=rank)
-
     def _stated_end(self, failure: Failure) -> float:
         """When a quota is said to be back; 0 if nothing was said."""
         now = self._clock.now()
         if failure.until is not None:
             return max(failure.until, now + _PAST_DATE_S)
         return now + failure.retry_after if failure.retry_after else 0.0
-
-    def _rotate_from(self, failed: APICredential) -> bool:
-        """Compare-and-set on the key that failed: of many workers that met its end, the first rotates."""
-        now = self._clock.now()
-        current = self.get_current()
-        if current is failed:
-            for credential in self._in_order()[1:]:
-                if credential.is_usable(now):
-                    self._activate(credential)
-                    return True
-        return current is not None and current.is_usable(now)
-
-    def _activate(self, credential: APICredential) -> None:
-        self.current_index = self.credentials.index(credential)
-        self.rotations += 1
-        self._sharing.is_dirty = True

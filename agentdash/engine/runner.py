@@ -9,9 +9,9 @@ from dataclasses import replace
 from functools import partial
 
 from agentdash.clock import SYSTEM_CLOCK, Clock
+from agentdash.engine.errorfacts import failure_of
 from agentdash.engine.estimate import RequestSize
 from agentdash.engine.events import EventLog
-from agentdash.engine.failures import clean_name, failure_of
 from agentdash.engine.health import WorkerHealthState
 from agentdash.engine.limitheaders import NOTHING_READ, LimitReading, read_limits
 from agentdash.engine.limits import Lease
@@ -21,6 +21,7 @@ from agentdash.engine.policy import RetryPolicy, after_failure, interrupted, ref
 from agentdash.engine.processors.base import LEAVING, ClientSource, Processor, SizedProcessor, TaskContext
 from agentdash.engine.reactions import Reactions
 from agentdash.engine.rotation import APIRotationState
+from agentdash.engine.sanitising import clean_name
 from agentdash.engine.services import Services
 from agentdash.engine.store import Claim, Settlement
 from agentdash.model import Answer, Attempt, Failure, Spent, Task, TaskState

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from agentdash.clock import Clock
 from agentdash.engine.credentials import APICredential
-from agentdash.engine.store.base import CredentialRecord
+from agentdash.engine.store.records import CredentialRecord
 
 if TYPE_CHECKING:
-    from agentdash.engine.rotation import APIRotationState
+    from agentdash.engine.ring import CredentialRing
 
 _LONGEST_COOLDOWN_S = 7 * 86400
 
@@ -18,7 +18,7 @@ _LONGEST_COOLDOWN_S = 7 * 86400
 class Sharing:
     """One rotation's part in what is shared: which marks are its own, and what was saved already."""
 
-    def __init__(self, rotation: APIRotationState, clock: Clock) -> None:
+    def __init__(self, rotation: CredentialRing, clock: Clock) -> None:
         self.is_dirty = True
         self.moved_by_hand = False
         """Whether somebody made another key active here, and that is not saved yet."""
@@ -58,7 +58,7 @@ class Sharing:
         )  # fmt: skip
 
     def absorb(self, records: Sequence[CredentialRecord], active: str | None, *, trust_marks: bool) -> None:
-        """Take over what the store knows; see `APIRotationState.absorb`."""
+        """Take over what the store knows; see `CredentialRing.absorb`."""
         now, monotonic = self._clock.now(), self._clock.monotonic()
         rotation = self._rotation
         known = {credential.fingerprint: credential for credential in rotation.credentials}

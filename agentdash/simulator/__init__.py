@@ -8,13 +8,12 @@ from agentdash.simulator.config import (
     Latency,
     LimitChange,
     OrganizationConfig,
-    Rule,
     SimulatorConfig,
     Storm,
-    ToolCall,
 )
 from agentdash.simulator.kinds import Kind
 from agentdash.simulator.records import Recorder, RequestRecord
+from agentdash.simulator.rules import Rule, ToolCall
 from agentdash.simulator.server import Simulator
 
 __all__ = [

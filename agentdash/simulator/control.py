@@ -10,8 +10,9 @@ from aiohttp import web
 
 from agentdash.errors import UsageError
 from agentdash.simulator.codec import decode, encode
-from agentdash.simulator.config import FailureRates, KeyBehaviour, Latency, OrganizationConfig, Rule
+from agentdash.simulator.config import FailureRates, KeyBehaviour, Latency, OrganizationConfig
 from agentdash.simulator.handler import Handler
+from agentdash.simulator.rules import Rule
 
 PREFIX = "/_simulator/"
 _LINES_A_WRITE = 2_000

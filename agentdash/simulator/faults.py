@@ -8,8 +8,9 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import accumulate
 
-from agentdash.simulator.config import FailureRates, Latency, Rule, Storm
+from agentdash.simulator.config import FailureRates, Latency, Storm
 from agentdash.simulator.kinds import Kind
+from agentdash.simulator.rules import Rule
 from agentdash.simulator.timing import Stopwatch
 from agentdash.simulator.validation import ParsedRequest
 

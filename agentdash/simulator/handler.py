@@ -11,11 +11,12 @@ from agentdash.clock import Clock
 from agentdash.simulator import wire
 from agentdash.simulator.accounts import Key, Organization
 from agentdash.simulator.answers import Answer, Answerer
-from agentdash.simulator.config import Rule, SimulatorConfig
+from agentdash.simulator.config import SimulatorConfig
 from agentdash.simulator.exchange import Exchange
 from agentdash.simulator.faults import Draw, Faults
 from agentdash.simulator.kinds import ERRORS, Kind
 from agentdash.simulator.records import Recorder
+from agentdash.simulator.rules import Rule
 from agentdash.simulator.timing import ShiftedClock, Stopwatch
 from agentdash.simulator.validation import ParsedRequest, parse
 

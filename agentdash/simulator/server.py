@@ -12,17 +12,11 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
 
 from agentdash.clock import SYSTEM_CLOCK, Clock
-from agentdash.simulator.config import (
-    FailureRates,
-    KeyBehaviour,
-    Latency,
-    OrganizationConfig,
-    Rule,
-    SimulatorConfig,
-)
+from agentdash.simulator.config import FailureRates, KeyBehaviour, Latency, OrganizationConfig, SimulatorConfig
 from agentdash.simulator.control import PREFIX, apply_changes, control
 from agentdash.simulator.handler import MAX_BODY_BYTES, Handler
 from agentdash.simulator.records import Recorder
+from agentdash.simulator.rules import Rule
 
 _HOST: Final = "127.0.0.1"
 _GRACE_S: Final = 0.1

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding
-from textual.dom import DOMNode
 from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.widgets._toast import ToastHolder
@@ -18,11 +17,12 @@ from textual.widgets._toast import ToastHolder
 from agentdash.errors import AgentdashError, UsageError
 from agentdash.model import ErrorGroup, Snapshot, TaskState
 from agentdash.text import clean
-from agentdash.ui.bindings import APP_BINDINGS, MAIN_BINDINGS, PALETTE_TITLES, check_keymap
+from agentdash.ui import palette
+from agentdash.ui.applicable import RUN_ACTIONS, run_actions
+from agentdash.ui.bindings import APP_BINDINGS, MAIN_BINDINGS
 from agentdash.ui.crash import RedactedCrash
+from agentdash.ui.keymap import checked_keymap
 from agentdash.ui.pace import TICK_S, Pace
-from agentdash.ui.panels.lines import LineList
-from agentdash.ui.panels.queue import Queue
 from agentdash.ui.run import Run
 from agentdash.ui.screens.main import MainScreen
 from agentdash.ui.terminal import ControlFilter, dashboard_driver
@@ -30,10 +30,8 @@ from agentdash.ui.themes import THEMES
 from agentdash.ui.verbs import Verbs
 
 FORCE_AFTER_S = 2.0
-_FINISHED = "finished"
 _LEAST_COMMON = 8
-_NOT_IN_PALETTE = frozenset({"interrupt_key", "quit_key", "next_panel", "panel_before"})
-_RUN_ACTIONS = frozenset({"pause", "interrupt", "workers", "requeue_failed", "groups", "rotate", "undo", "log", "help"})
+_UNSEEN_BEHIND_HELP = RUN_ACTIONS | {"log", "help"}
 
 
 class DashboardApp(RedactedCrash, App[None]):
@@ -53,7 +51,7 @@ class DashboardApp(RedactedCrash, App[None]):
 
     def __init__(self, run: Run, *, keymap: Mapping[str, str] | None = None, theme: str | None = None) -> None:
         super().__init__(driver_class=dashboard_driver())
-        self._user_keys = check_keymap(keymap, _bindings_together()) if keymap else {}
+        self._user_keys = checked_keymap(keymap)
         self._engine = run
         for own in THEMES:
             self.register_theme(own)
@@ -131,7 +129,7 @@ class DashboardApp(RedactedCrash, App[None]):
                     update(snapshot, now)
                 if not screen.is_modal:
                     break
-        available = self._what_applies(snapshot)
+        available = run_actions(snapshot)
         if available != self._available:
             self._available = available
             self.refresh_bindings()
@@ -143,23 +141,11 @@ class DashboardApp(RedactedCrash, App[None]):
             _ = screen.query(ToastHolder).remove()
 
     # -- keys --------------------------------------------------------------------------------------------------------
-    @staticmethod
-    def _what_applies(snapshot: Snapshot) -> frozenset[str]:
-        """The actions that would do something now."""
-        found = {"pause", "interrupt", "workers"} if snapshot.status not in ("draining", _FINISHED) else set()
-        if snapshot.counts.failed:
-            found |= {"requeue_failed", "groups"}
-        if len(snapshot.credentials) > 1:
-            found.add("rotate")
-        if snapshot.undo is not None:
-            found.add("undo")
-        return frozenset(found)
-
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """None dims a key that would do nothing."""
-        if action in _RUN_ACTIONS and getattr(self.screen, "HIDES_APP_KEYS", False):
+        if action in _UNSEEN_BEHIND_HELP and getattr(self.screen, "HIDES_APP_KEYS", False):
             return False  # what it does could not be seen behind the help
-        if action in ("pause", "interrupt", "workers", "requeue_failed", "groups", "rotate", "undo"):
+        if action in RUN_ACTIONS:
             return True if action in self._available else None
         return True
 
@@ -270,28 +256,7 @@ class DashboardApp(RedactedCrash, App[None]):
         for command in super().get_system_commands(screen):
             if command.title not in ("Quit", "Keys", "Maximize", "Minimize"):
                 yield command
-        offered: set[str] = set()
-        for active in screen.active_bindings.values():
-            binding, owner = active.binding, active.node
-            name = binding.id or binding.action
-            if not active.enabled or name in offered or name in _NOT_IN_PALETTE or binding.action == "back":
-                continue  # going back is Escape, in the palette as anywhere; some keys mean it under another's name
-            if not binding.tooltip and name not in PALETTE_TITLES:
-                continue  # moving about in a list
-            offered.add(name)
-            title = PALETTE_TITLES.get(name) or (binding.tooltip if name.startswith("tab_") else binding.description)
-            yield SystemCommand(title, self._explained(binding, title), self._runner(owner, binding.action))
-
-    def _explained(self, binding: Binding, title: str) -> str:
-        """The second line of a command: its key, so that it is learned, and what it does in other words."""
-        key, does = self._shown(binding), binding.tooltip
-        return f"{key} · {does[0].lower()}{does[1:]}" if does and does != title else key
-
-    def _runner(self, owner: DOMNode, action: str) -> Callable[[], Awaitable[None]]:
-        async def run_it() -> None:
-            await self.run_action(action, owner)
-
-        return run_it
+        yield from palette.commands(screen, self._shown, self.run_action)
 
     def get_line_filters(self) -> list[LineFilter]:
         """Textual's own, and the second wall against control characters."""
@@ -302,23 +267,6 @@ def _load_screens() -> None:
     """Import what the first frame could do without, before a key asks for it."""
     for name in ("confirm", "task", "groups", "log", "help"):
         importlib.import_module(f"agentdash.ui.screens.{name}")
-
-
-def _bindings_together() -> list[list[Binding]]:
-    """The bindings of each screen, those that work everywhere among them."""
-    from agentdash.ui.screens.confirm import ConfirmDialog
-    from agentdash.ui.screens.groups import GroupsScreen
-    from agentdash.ui.screens.help import HelpScreen
-    from agentdash.ui.screens.log import LogScreen
-    from agentdash.ui.screens.task import TaskScreen
-
-    def of(*owners: type[DOMNode]) -> list[Binding]:
-        return [binding for owner in owners for binding in owner.BINDINGS if isinstance(binding, Binding)]
-
-    return [
-        of(DashboardApp, MainScreen, Queue, LineList),
-        *(of(screen) for screen in (TaskScreen, GroupsScreen, LogScreen, HelpScreen, ConfirmDialog)),
-    ]
 
 
 def _common_text(group: ErrorGroup) -> str:

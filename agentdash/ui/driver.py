@@ -19,7 +19,7 @@ import time
 from codecs import getincrementaldecoder
 from collections.abc import Callable
 from contextlib import suppress
-from queue import Full
+from queue import Empty, Full
 from typing import Any, cast
 
 from textual._parser import ParseError
@@ -33,6 +33,9 @@ _STREAMS = (0, 1, 2)
 _TICK_S = 0.1
 _PATIENCE_S = 0.5
 """How long leaving may wait for a terminal that does not read."""
+_SLOW_S = 5.0
+"""How long for one that reads slowly."""
+_PIECE_BYTES = 4096
 _TOUCHED = ("SIGTSTP", "SIGCONT", "SIGWINCH", "SIGTTIN", "SIGTTOU")
 _LEAVE = (
     "\x18\x1b[?2026l"  # no half-written sequence goes on, no half-drawn frame is held back
@@ -56,6 +59,8 @@ class TerminalFile:
         self._on_idle = on_idle
         self._parts: list[str] = []
         self.is_closed = False
+        self.written = 0
+        """Bytes so far, piece by piece: by this it is seen whether the terminal reads."""
 
     def fileno(self) -> int:
         return self._descriptor
@@ -71,7 +76,9 @@ class TerminalFile:
         self._parts.clear()
         while data and not self.is_closed:
             try:
-                data = data[os.write(self._descriptor, data) :]
+                taken = os.write(self._descriptor, data[:_PIECE_BYTES])
+                self.written += taken
+                data = data[taken:]
             except BlockingIOError:  # another program left the terminal non-blocking
                 select.select([], [self._descriptor], [], _PATIENCE_S)
             except OSError:
@@ -206,6 +213,10 @@ class SafeDriver(LinuxDriver):
     def stop_application_mode(self) -> None:
         """Textual's leaves the mouse's reports in pixels on."""
         self._leave_by = time.monotonic() + _PATIENCE_S
+        if self._is_behind and self._writer_thread is not None:
+            with suppress(Empty):  # old frames: a slow terminal would take them first, and the end too late
+                while True:
+                    self._writer_thread._queue.get_nowait()
         super().stop_application_mode()
         self.write("\x1b[?1016l")
         end_drawing(self.restore)
@@ -227,6 +238,9 @@ class SafeDriver(LinuxDriver):
         if thread is not None:
             with suppress(Full):
                 thread._queue.put(None, timeout=_PATIENCE_S)
+            deadline, before = time.monotonic() + _SLOW_S, -1
+            while thread.is_alive() and self._terminal.written != before and time.monotonic() < deadline:
+                before = self._terminal.written
                 thread.join(_PATIENCE_S)
 
     def restore(self) -> None:

@@ -15,7 +15,8 @@ import pytest
 
 from agentdash import AdaptiveBackoff, APICredential, APIRotationState, TaskLock, WorkerHealthState
 from agentdash.clock import isoformat
-from agentdash.engine.failures import classify, describe
+from agentdash.engine.errorfacts import describe
+from agentdash.engine.failures import classify
 from agentdash.model import Failure, FailureClass
 from agentdash.secret import Secret
 from tests.support.bench import CLOCK, Bench

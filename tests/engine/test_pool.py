@@ -176,7 +176,7 @@ async def test_resizing_up_just_as_the_surplus_worker_ends() -> None:
     running = bench.start()
     await asyncio.sleep(0.5)
     bench.pool.resize(2)
-    surplus = bench.pool._workers["worker-2"].task
+    surplus = bench.pool._crew.workers["worker-2"].task
     assert surplus is not None
     surplus.add_done_callback(lambda _: bench.pool.resize(3))
     await asyncio.sleep(3)

@@ -6,7 +6,6 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -18,8 +17,8 @@ from agentdash.engine.runner import TaskRunner
 from agentdash.engine.store import Claim, MemoryTaskStore, Settlement
 from agentdash.errors import LockError
 from agentdash.model import FINISHED_STATES, TaskState
-from tests.support.bench import CLOCK, Bench, FreeLock, a_second
-from tests.support.virtual_loop import EPOCH, VirtualLoop, virtual
+from tests.support.bench import CLOCK, FreeLock
+from tests.support.virtual_loop import EPOCH, VirtualLoop
 
 MAX_ATTEMPTS = 2
 MAX_SERVICE_FAILURES = 3
@@ -398,28 +397,3 @@ class PoolMachine(RuleBasedStateMachine):
 
 TestPool = PoolMachine.TestCase
 TestPool.settings = settings(max_examples=250, stateful_step_count=50, deadline=None)
-
-
-# -- what the machine has found ----------------------------------------------------------------------------------------
-@pytest.mark.parametrize("part", ["lock", "store"])
-@pytest.mark.parametrize("error", [LockError("the folder is gone"), OSError("a fault of ours")])
-@virtual
-async def test_a_task_whose_claim_failed_is_not_forgotten(part: str, error: Exception) -> None:
-    """By the worker that is begun again, or by the next run if that was the end of this one."""
-    bench = Bench(3, a_second, workers=2)
-    fails = iter([True])
-
-    def broken(*given: Any) -> Any:
-        if next(fails, False):
-            raise error
-        return real(*given)
-
-    owner, name = (bench.lock, "acquire") if part == "lock" else (bench.store, "claim")
-    real = getattr(owner, name)
-    setattr(owner, name, broken)
-    if isinstance(error, LockError):
-        with pytest.raises(LockError):
-            await bench.run()
-    await asyncio.wait_for(bench.run(), 100)
-    assert bench.states() == {"succeeded": 3}
-    assert not bench.lock.held

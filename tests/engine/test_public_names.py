@@ -99,7 +99,7 @@ async def test_the_engine_runs_on_the_public_objects(tmp_path: Path) -> None:
         assert engine.rotation.get_current() is credential
         assert engine.runner.health is engine.pool.health_states
         engine.pool.resize(2)
-        for worker in engine.pool._workers.values():
+        for worker in engine.pool._crew.workers.values():
             assert type(worker.health) is WorkerHealthState
             assert worker.health is engine.pool.health_states[worker.id]
             assert type(worker.backoff) is AdaptiveBackoff

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from agentdash.engine.cost import ONE_REQUEST, Cost
 from agentdash.engine.limitheaders import INPUT_TOKENS, OUTPUT_TOKENS, REQUESTS, LimitReading, Standing
-from agentdash.engine.pacing import ONE_REQUEST, Cost
 from agentdash.simulator.bucket import Cost as Charge
 from agentdash.simulator.bucket import Limit, OrganizationBuckets
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentdash.engine.cost import Cost
 from agentdash.engine.estimate import RequestSize, TokenEstimator, characters_of, counted_input
-from agentdash.engine.pacing import Cost
 from agentdash.model import Usage
 
 

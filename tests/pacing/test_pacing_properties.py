@@ -11,7 +11,7 @@ from itertools import pairwise
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agentdash.engine.pacing import Cost
+from agentdash.engine.cost import Cost
 from agentdash.simulator.bucket import Limit
 from tests.pacing.servers import LONG_S, Headers, Org, RetryAfter, Task
 from tests.pacing.world import Network, run

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from agentdash.engine.pacing import Cost
+from agentdash.engine.cost import Cost
 from agentdash.simulator.bucket import Limit
 from tests.pacing.servers import Org, Task
 from tests.pacing.world import CALM, USUAL, Network, run

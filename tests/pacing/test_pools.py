@@ -14,7 +14,7 @@ from agentdash.engine.estimate import RequestSize
 from agentdash.engine.limitheaders import LimitReading, Standing
 from agentdash.engine.limits import Lease, LimitPool, may_be_one_more, may_be_open
 from agentdash.engine.pacing import PoolPacer
-from agentdash.engine.store.base import CredentialRecord
+from agentdash.engine.store.records import CredentialRecord
 from agentdash.secret import Secret
 from tests.support.bench import CLOCK
 from tests.support.keys import Keys, limited

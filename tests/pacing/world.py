@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from agentdash.engine.backoff import backoff_delay
+from agentdash.engine.cost import Cost
 from agentdash.engine.lateness import Lateness
 from agentdash.engine.limitheaders import LimitReading
 from agentdash.engine.limits import may_be_one_more
-from agentdash.engine.pacing import Cost, PoolPacer, Ticket
+from agentdash.engine.pacing import PoolPacer, Ticket
 from tests.pacing.servers import LONG_S, Org, Server, Task, WorldClock, ideal
 
 _TIMER_LATE_S = 0.001

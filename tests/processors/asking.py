@@ -12,7 +12,8 @@ from typing import Any
 from aiohttp import web
 
 from agentdash.engine.credentials import APICredential
-from agentdash.engine.failures import classify, describe
+from agentdash.engine.errorfacts import describe
+from agentdash.engine.failures import classify
 from agentdash.engine.processors import AnthropicClients, MessagesProcessor, MessagesSettings, TaskContext
 from agentdash.engine.rotation import APIRotationState
 from agentdash.engine.runner import TaskRunner

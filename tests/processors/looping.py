@@ -10,12 +10,12 @@ from typing import Any
 
 from aiohttp import web
 
-from agentdash.engine.failures import failure_of
+from agentdash.engine.errorfacts import failure_of
 from agentdash.engine.processors import MessagesSettings, TaskContext
 from agentdash.engine.processors.agent import AgentProcessor
 from agentdash.model import Answer, Failure, Spent
 from agentdash.simulator import Kind, Rule, SimulatorConfig
-from agentdash.simulator.config import ToolCall
+from agentdash.simulator.rules import ToolCall
 from tests.processors.asking import Asked, clients, credential, event_stream, message, sse, task
 
 Toolbox = Callable[[str], Any]

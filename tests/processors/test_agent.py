@@ -11,7 +11,7 @@ from aiohttp import web
 from agentdash.engine.processors import MessagesSettings
 from agentdash.engine.processors.agent import AgentProcessor
 from agentdash.simulator import Simulator, SimulatorConfig
-from agentdash.simulator.config import ToolCall
+from agentdash.simulator.rules import ToolCall
 from tests.processors.asking import KEY, event_stream, message, server, sse, task
 from tests.processors.looping import (
     ADD,

@@ -16,7 +16,7 @@ from agentdash.engine.runner import TaskRunner
 from agentdash.engine.store import Claim
 from agentdash.model import FailureClass, TaskState, Usage
 from agentdash.simulator import Kind, Rule, Simulator
-from agentdash.simulator.config import ToolCall
+from agentdash.simulator.rules import ToolCall
 from tests.processors.asking import clients, credential, event_stream, message, server, sse, task
 from tests.processors.looping import (
     ADD,

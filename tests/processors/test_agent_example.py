@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from agentdash.simulator import Kind, Rule, Simulator, SimulatorConfig
-from agentdash.simulator.config import ToolCall
+from agentdash.simulator.rules import ToolCall
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PLAYED = SimulatorConfig(

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from agentdash.engine.failures import classify, describe
+from agentdash.engine.errorfacts import describe
+from agentdash.engine.failures import classify
 from agentdash.engine.processors import FunctionProcessor, TaskContext, load_function
 from agentdash.engine.rotation import APIRotationState
 from agentdash.engine.runner import TaskRunner

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
 from agentdash.engine.store import Claim, MemoryTaskStore, SqliteTaskStore, claimed
-from agentdash.engine.store.base import REQUEUEABLE
+from agentdash.engine.store.transitions import REQUEUEABLE
 from agentdash.errors import BadInputError
 from agentdash.model import FINISHED_STATES, MAX_PRIORITY, TaskSpec, TaskState
 from tests.support.stored import NOW, Store, check, end, spec

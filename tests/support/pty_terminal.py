@@ -31,6 +31,7 @@ _ENTER_TERMINAL = (  # its own session with the pseudo terminal in charge, as a 
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 )
 _LOOK_AGAIN_S = 0.02
+_SLOW_READ_S = 0.1
 _MOST_READS = 64
 """At once, before the screen is looked at: who writes without end would never be seen."""
 _UNFINISHED = re.compile(r"\x1b(\[[^@-~]*)?\Z")
@@ -140,9 +141,9 @@ class PtyTerminal:
             assert time.monotonic() < deadline, f"{what!r} did not come within {timeout} s:\n{shown}\n{self._state()}"
             self.pump(_LOOK_AGAIN_S)
 
-    def pump(self, patience: float = 0.0) -> None:
+    def pump(self, patience: float = 0.0, *, most_reads: int = _MOST_READS) -> None:
         """Take in what has been written; wait up to `patience` seconds for the first of it."""
-        for _ in range(_MOST_READS):
+        for _ in range(most_reads):
             if self._leader is None or not select.select([self._leader], [], [], patience)[0]:
                 break
             try:
@@ -159,16 +160,20 @@ class PtyTerminal:
         return termios.tcgetattr(self._follower)
 
     # -- the end -----------------------------------------------------------------------------------------------------
-    def wait_exit(self, timeout: float = 30.0, *, reading: bool = True) -> int:
+    def wait_exit(self, timeout: float = 30.0, *, reading: bool = True, slowly: bool = False) -> int:
         """Wait until the command has left; returns its exit code (negative: the signal that ended it).
 
-        Not `reading` is a terminal that has stopped taking what is written to it.
+        Not `reading` is a terminal that has stopped taking what is written to it; one that reads `slowly` takes a
+        piece of it now and then.
         """
         deadline = time.monotonic() + timeout
         while not self._has_left():
             assert time.monotonic() < deadline, f"it is still there after {timeout} s:\n{self.text()}\n{self._state()}"
-            if reading:
+            if reading and not slowly:
                 self.pump(_LOOK_AGAIN_S)
+            elif slowly:
+                select.select([], [], [], _SLOW_READ_S)
+                self.pump(most_reads=1)
             else:
                 select.select([], [], [], _LOOK_AGAIN_S)
         while reading and self._leader is not None and select.select([self._leader], [], [], 0)[0]:

@@ -24,7 +24,7 @@ from agentdash.model import (
     WorkerView,
 )
 from agentdash.text import clean
-from agentdash.ui.panels import header
+from agentdash.ui.panels import headerlines
 from agentdash.ui.panels.cells import Line
 from agentdash.ui.panels.credentials import Credentials
 from agentdash.ui.panels.document import MOST_CHARS, MOST_LINES, Document
@@ -33,9 +33,9 @@ from agentdash.ui.panels.header import RunHeader
 from agentdash.ui.panels.lines import LineList
 from agentdash.ui.panels.lineview import LineView
 from agentdash.ui.panels.locks import Locks
+from agentdash.ui.panels.marks import MOST_MARKS
 from agentdash.ui.panels.painter import Painter
 from agentdash.ui.panels.queue import Queue
-from agentdash.ui.panels.tasklist import MOST_MARKS
 from agentdash.ui.panels.workers import Workers
 from agentdash.ui.screens.help import HelpScreen
 from agentdash.ui.screens.task import TaskScreen
@@ -186,8 +186,10 @@ def test_of_a_very_long_name_only_what_may_be_seen_is_cleaned(monkeypatch: pytes
         cleaned.append(len(text))
         return clean(text)
 
-    monkeypatch.setattr(header, "clean", counted)
-    _ = header.header_lines(replace(huge_run().view, project="漢" * 1_000_000, waiting_for="漢" * 1_000_000), 1.0, 120)
+    monkeypatch.setattr(headerlines, "clean", counted)
+    _ = headerlines.header_lines(
+        replace(huge_run().view, project="漢" * 1_000_000, waiting_for="漢" * 1_000_000), 1.0, 120
+    )
     assert max(cleaned) <= 10_000
 
 
@@ -243,7 +245,8 @@ async def test_very_many_marks_cost_a_moment_nothing(work: Work) -> None:
     run = huge_run()
     async with opened(run, (120, LINES)) as (app, pilot):
         queue = app.screen.query_one(Queue)
-        queue._marks = {f"t{n}": (n, TaskState.FAILED) for n in range(MOST_MARKS - 1)}
+        for n in range(MOST_MARKS - 1):
+            queue._marks.toggle(TaskRow(n, f"t{n}", TaskState.FAILED))
         queue.move_to(MOST_MARKS)
         await settled(app, pilot)
         await until(pilot, lambda: queue.current_row is not None)
@@ -270,8 +273,8 @@ async def test_strips_that_were_drawn_are_kept_up_to_a_cap(work: Work) -> None:
             _ = queue.render_lines(queue.size.region)
         assert work["drawn"] > MANY_STRIPS
         assert len(queue._painter._drawn) <= MANY_STRIPS
-        assert queue._window is not None
-        assert len(queue._window.rows) <= 3 * LINES
+        assert queue._answer.window is not None
+        assert len(queue._answer.window.rows) <= 3 * LINES
 
 
 async def test_live_output_without_end_is_kept_up_to_a_cap() -> None:

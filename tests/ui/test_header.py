@@ -11,7 +11,8 @@ from rich.cells import cell_len
 from textual.geometry import Region
 
 from agentdash.model import Counts, LimitsView, Snapshot, UndoView
-from agentdash.ui.panels.header import RunHeader, header_lines, run_line
+from agentdash.ui.panels.header import RunHeader
+from agentdash.ui.panels.headerlines import header_lines, run_line
 from tests.ui.moments import HOSTILE, MONOTONIC, NOW, Stage, moment, regions_drawn
 from tests.ui.screen_text import screen_lines, screen_text
 

@@ -209,6 +209,14 @@ class TestInATerminal:
         assert app.journal() == ["left"]
         assert app.terminal.modes() == app.terminal.modes_before
 
+    def test_leaving_gives_a_slow_terminal_back(self, app: Tiny) -> None:
+        """It takes longer than leaving waits for one that does not read at all; old frames are left out."""
+        app.terminal.send("f")
+        self.wait(lambda: not app.is_reachable())
+        app.terminal.send("q")
+        assert app.terminal.wait_exit(slowly=True) == 0
+        assert given_back(app.terminal)
+
     def test_stopped_from_outside_and_continued(self, app: Tiny) -> None:
         """Textual starts a second time over itself then, never ends, and forgets the terminal's settings."""
         app.terminal.kill(signal.SIGSTOP)

@@ -1,7 +1,8 @@
 """Where task state lives: the protocol, its SQLite form, its in-memory form. Nothing outside knows SQL."""
 
-from agentdash.engine.store.base import (
-    TRANSITIONS,
+from agentdash.engine.store.memory import MemoryTaskStore
+from agentdash.engine.store.protocol import TaskStore
+from agentdash.engine.store.records import (
     AddReport,
     Claim,
     CredentialRecord,
@@ -10,11 +11,10 @@ from agentdash.engine.store.base import (
     RunningTask,
     Settlement,
     TaskRecord,
-    TaskStore,
     claimed,
 )
-from agentdash.engine.store.memory import MemoryTaskStore
 from agentdash.engine.store.sqlite import SqliteTaskStore
+from agentdash.engine.store.transitions import TRANSITIONS
 
 __all__ = [
     "TRANSITIONS",

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from agentdash.engine.store.base import AddReport
 from agentdash.engine.store.codes import SUCCEEDED, join_locks
 from agentdash.engine.store.conflicts import Conflicts
 from agentdash.engine.store.dependencies import have_changed
 from agentdash.engine.store.links import Links
+from agentdash.engine.store.records import AddReport
 from agentdash.engine.store.writer import Transaction
 from agentdash.model import TaskSpec, TaskState
 

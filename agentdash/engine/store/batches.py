@@ -10,9 +10,9 @@ import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from agentdash.engine.store.base import Claim, Settlement
 from agentdash.engine.store.codes import CODE_OF, PENDING, RUNNING, storable
 from agentdash.engine.store.dependencies import have_ended
+from agentdash.engine.store.records import Claim, Settlement
 from agentdash.engine.store.writer import Transaction
 from agentdash.model import TaskState
 

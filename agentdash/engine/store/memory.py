@@ -5,14 +5,18 @@ It keeps every rule of the protocol but durability, and passes the same conforma
 
 from __future__ import annotations
 
-import json
-from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from agentdash.engine.results import cancelled_line, to_json
-from agentdash.engine.store.base import (
+from agentdash.engine.results import to_json
+from agentdash.engine.store.memory_adding import add_specs
+from agentdash.engine.store.memory_changes import MemoryChanges
+from agentdash.engine.store.memory_credentials import MemoryCredentials
+from agentdash.engine.store.memory_links import MemoryLinks
+from agentdash.engine.store.memory_rows import Row, record_of
+from agentdash.engine.store.memory_tasks import MemoryTasks
+from agentdash.engine.store.records import (
     AddReport,
     Claim,
     CredentialRecord,
@@ -21,15 +25,9 @@ from agentdash.engine.store.base import (
     RunningTask,
     Settlement,
     TaskRecord,
-    check_transition,
 )
-from agentdash.engine.store.conflicts import Conflicts
-from agentdash.engine.store.links import Links
-from agentdash.engine.store.memory_links import MemoryLinks
-from agentdash.engine.store.memory_rows import Before, Row, as_it_is, is_requeued, record_of
 from agentdash.engine.waiting import Write
 from agentdash.model import (
-    MAX_PRIORITY,
     Answer,
     Attempt,
     Counts,
@@ -50,21 +48,18 @@ class MemoryTaskStore:
     shared = False
 
     def __init__(self) -> None:
-        self._rows: dict[int, Row] = {}
-        self._ids: dict[str, int] = {}
+        self._tasks = MemoryTasks()
+        self._rows = self._tasks.rows
         self._links = MemoryLinks(self._rows)
-        self._pending: list[tuple[int, bool, int]] = []  # `Row.place`, sorted
-        self._counts: dict[TaskState, int] = dict.fromkeys(TaskState, 0)
+        self._changes = MemoryChanges(self._tasks, self._links)
         self._totals = Totals()
-        self._credentials: dict[str, CredentialRecord] = {}
-        self._active: str | None = None
+        self._credentials = MemoryCredentials()
         self._processes: dict[str, ProcessRecord] = {}
         self._sources: dict[str, str] = {}
-        self._undo: list[Before] = []
 
     # -- reads -------------------------------------------------------------------------------------------------------
     def counts(self) -> Counts:
-        return Counts(**{state.value: number for state, number in self._counts.items()}, held=self._links.held)
+        return Counts(**{state.value: number for state, number in self._tasks.numbers.items()}, held=self._links.held)
 
     def totals(self) -> Totals:
         return self._totals
@@ -74,7 +69,7 @@ class MemoryTaskStore:
 
     def ready(self, limit: int, now: float, busy: Collection[str] = ()) -> list[Ready]:
         found: list[Ready] = []
-        for *_, seq in self._pending:
+        for *_, seq in self._tasks.pending:
             row = self._rows[seq]
             if row.available_at <= now and not row.waits_for and not any(name in busy for name in row.task.locks):
                 found.append(Ready(seq, row.task.id, row.task.priority, row.task.fence, row.task.locks))
@@ -83,7 +78,7 @@ class MemoryTaskStore:
         return found
 
     def next_available_at(self, now: float) -> float | None:
-        times = [t for *_, seq in self._pending if (t := self._rows[seq].available_at) > now]
+        times = [t for *_, seq in self._tasks.pending if (t := self._rows[seq].available_at) > now]
         return min(times, default=None)
 
     def load(self, seq: int) -> Task | None:
@@ -91,15 +86,15 @@ class MemoryTaskStore:
         return row.task if row else None
 
     def find(self, task_id: str) -> TaskRecord | None:
-        row = self._row(task_id)
+        row = self._tasks.find(task_id)
         return self._record(row) if row else None
 
     def payload(self, task_id: str) -> str | None:
-        row = self._row(task_id)
+        row = self._tasks.find(task_id)
         return to_json(row.task.payload) if row else None
 
     def result(self, task_id: str) -> str | None:
-        row = self._row(task_id)
+        row = self._tasks.find(task_id)
         return row.result if row else None
 
     def answer(self, seq: int) -> Answer | None:
@@ -111,7 +106,7 @@ class MemoryTaskStore:
         return self._rows[seq].failure
 
     def attempts(self, task_id: str) -> list[Attempt]:
-        row = self._row(task_id)
+        row = self._tasks.find(task_id)
         return list(row.attempts) if row else []
 
     def tasks(
@@ -147,19 +142,19 @@ class MemoryTaskStore:
         return self._links.has_dependents(seq)
 
     def has_waiting(self) -> bool:
-        return any(self._rows[seq].waits_for for *_, seq in self._pending)
+        return any(self._rows[seq].waits_for for *_, seq in self._tasks.pending)
 
     def linked(self, task_id: str, limit: int) -> tuple[list[LinkedTask], list[LinkedTask]]:
-        return self._links.linked(self._ids.get(task_id, 0), limit)
+        return self._links.linked(self._tasks.seqs.get(task_id, 0), limit)
 
     def holders(self, limit: int) -> list[str]:
         return self._links.holders(limit)
 
     def credentials(self) -> list[CredentialRecord]:
-        return sorted(self._credentials.values(), key=lambda record: record.name)
+        return self._credentials.all()
 
     def active_credential(self) -> str | None:
-        return self._active
+        return self._credentials.active
 
     def processes(self) -> list[ProcessRecord]:
         return sorted(self._processes.values(), key=lambda record: (record.started_at, record.owner))
@@ -171,39 +166,9 @@ class MemoryTaskStore:
     async def add(
         self, specs: Iterable[TaskSpec], sources: Mapping[str, str] | None = None, *, skip_conflicts: bool = False
     ) -> AddReport:
-        new: dict[str, TaskSpec] = {}
-        seen: set[str] = set()
-        conflicts = Conflicts()
-        for original in specs:
-            spec = original
-            while original.auto_id and (spec.id in new or spec.id in seen):
-                spec = conflicts.rename(original)
-            known = self._row(spec.id)
-            if spec.id in new or spec.id in seen:
-                conflicts.duplicate(spec)
-            elif known is None:
-                new[spec.id] = spec
-            elif known.body_hash != spec.body_hash:
-                conflicts.changed(spec)
-            else:
-                seen.add(spec.id)
-        if not skip_conflicts:
-            conflicts.raise_if_any()
-        links, first = Links(), len(self._rows) + 1
-        links.note(first, list(new.values()))
-        seq_of = self._ids | {task_id: seq for seq, task_id in enumerate(new, first)} if links.specs else {}
-        kept, left_out = links.check(seq_of, conflicts, tell_all=skip_conflicts)
-        if not skip_conflicts:
-            conflicts.raise_if_any()
-        taken_out = {links.specs[seq].id for seq in left_out}
-        for spec in new.values():
-            if spec.id not in taken_out:
-                payload = json.loads(spec.body)
-                self.add_payload(spec.id, payload, priority=spec.priority, body_hash=spec.body_hash, locks=spec.locks)
-        ids = {seq: task_id for task_id, seq in seq_of.items()}
-        self._links.add([(self._ids[ids[seq]], self._ids[ids[needed]]) for seq, needed in kept])
+        report = add_specs(self._tasks, self._links, specs, skip_conflicts=skip_conflicts)
         self._sources.update(sources or {})
-        return AddReport(len(new) - len(left_out), len(seen), conflicts.count, tuple(conflicts.lines))
+        return report
 
     def add_payload(
         self,
@@ -215,12 +180,7 @@ class MemoryTaskStore:
         locks: tuple[str, ...] = (),
     ) -> Task:
         """Add one task as an object, without a file. The id must be new."""
-        task = Task(len(self._rows) + 1, task_id, payload, priority=priority, locks=locks)
-        row = self._rows[task.seq] = Row(task, body_hash)
-        self._ids[task_id] = task.seq
-        self._counts[TaskState.PENDING] += 1
-        insort(self._pending, row.place)
-        return task
+        return self._tasks.add(task_id, payload, priority=priority, body_hash=body_hash, locks=locks)
 
     def claim(self, task: Task, owner: str, worker: str, now: float) -> Write[bool]:
         return _done(self.claim_and_wait(task, owner, worker, now))
@@ -229,7 +189,7 @@ class MemoryTaskStore:
         row = self._rows.get(task.seq)
         if row is None or row.task.state is not TaskState.PENDING or row.task.fence != task.fence or row.waits_for:
             return False
-        self._move(row, TaskState.RUNNING, fence=task.fence + 1)
+        self._tasks.move(row, TaskState.RUNNING, fence=task.fence + 1)
         row.owner, row.worker, row.claimed_at, row.cancel_requested = owner, worker, now, False
         return True
 
@@ -243,80 +203,32 @@ class MemoryTaskStore:
         return self._settle(running.seq, running.fence, settlement)
 
     async def requeue(self, ids: Sequence[str] | None, *, error_contains: str | None = None) -> int:
-        chosen = None if ids is None else frozenset(ids)
-        rows = [row for row in self._rows.values() if is_requeued(row, chosen, error_contains)]
-        if rows:
-            self._undo = [as_it_is(row, TaskState.PENDING) for row in rows]
-        for row in rows:
-            self._move(row, TaskState.PENDING, fence=row.task.fence + 1, attempts=0, service_failures=0, crashes=0)
-            row.available_at, row.finished_at, row.failure, row.result = 0.0, None, None, None
-        self._links.have_changed(row.task.seq for row in rows)
-        return len(rows)
+        return self._changes.requeue(ids, error_contains)
 
     async def cancel(self, ids: Sequence[str], now: float) -> tuple[int, int]:
-        found = [row for task_id in dict.fromkeys(ids) if (row := self._row(task_id)) is not None]
-        pending = [row for row in found if row.task.state is TaskState.PENDING]
-        running = [row for row in found if row.task.state is TaskState.RUNNING]
-        if pending or running:
-            self._undo = [as_it_is(row, TaskState.CANCELLED) for row in pending]
-            self._undo += [as_it_is(row, TaskState.RUNNING) for row in running]
-        for row in pending:
-            self._move(row, TaskState.CANCELLED, fence=row.task.fence + 1)
-            row.finished_at, row.failure = now, None
-            row.result = cancelled_line(row.task.id, row.task.attempts, now, cost_usd=row.task.cost_usd)
-        for row in running:
-            row.cancel_requested = True
-        self._links.have_changed(row.task.seq for row in pending)
-        return len(pending), len(running)
+        return self._changes.cancel(ids, now)
 
     async def prioritize(self, ids: Sequence[str], *, to: int | None = None, by: int = 0) -> int:
-        found = [row for task_id in dict.fromkeys(ids) if (row := self._row(task_id)) is not None]
-        pending = [row for row in found if row.task.state is TaskState.PENDING]
-        if pending:
-            self._undo = [as_it_is(row, TaskState.PENDING) for row in pending]
-        for row in pending:
-            wanted = row.task.priority + by if to is None else to
-            self._place(row, max(-MAX_PRIORITY, min(MAX_PRIORITY, wanted)))
-        return len(pending)
+        return self._changes.prioritize(ids, to, by)
 
     async def undo(self) -> tuple[int, int]:
-        done = [self._put_back(before) for before in self._undo]
-        self._links.have_changed(before.task.seq for before, is_done in zip(self._undo, done, strict=True) if is_done)
-        self._undo = []
-        return sum(done), len(done) - sum(done)
+        return self._changes.undo()
 
     async def drop_undo(self) -> None:
-        self._undo = []
+        self._changes.forget()
 
     async def add_totals(self, totals: Totals) -> None:
         names = [f.name for f in fields(Totals)]
         self._totals = Totals(**{n: getattr(self._totals, n) + getattr(totals, n) for n in names})
 
     async def save_credentials(self, records: Sequence[CredentialRecord], active: str | None) -> None:
-        for record in records:
-            old = self._credentials.get(record.fingerprint, replace(record, requests=0, rate_limited=0))
-            mark = record if record.updated_at >= old.updated_at or record.updated_at == 0 else old
-            self._credentials[record.fingerprint] = replace(
-                record,
-                organization=record.organization or old.organization,
-                pool=record.pool or old.pool,
-                cooldown_until=max(record.cooldown_until, old.cooldown_until),
-                requests=record.requests + old.requests,
-                rate_limited=record.rate_limited + old.rate_limited,
-                state=mark.state,
-                exhausted_until=mark.exhausted_until,
-                last_error=mark.last_error,
-                updated_at=mark.updated_at,
-                learned=record.learned or old.learned,
-            )
-        self._active = active if active is not None else self._active
+        self._credentials.save(records, active)
 
     async def clock_went_back(self, seconds: float, longest: float) -> None:
-        for *_, seq in self._pending:
+        for *_, seq in self._tasks.pending:
             if (row := self._rows[seq]).available_at > longest:
                 row.available_at = min(row.available_at - seconds, longest)
-        for key, record in self._credentials.items():
-            self._credentials[key] = replace(record, cooldown_until=record.cooldown_until - seconds)
+        self._credentials.clock_went_back(seconds)
 
     async def save_process(self, record: ProcessRecord) -> None:
         self._processes[record.owner] = record
@@ -328,27 +240,6 @@ class MemoryTaskStore:
         """Nothing to close."""
 
     # -- inside ------------------------------------------------------------------------------------------------------
-    def _row(self, task_id: str) -> Row | None:
-        seq = self._ids.get(task_id)
-        return None if seq is None else self._rows[seq]
-
-    def _move(self, row: Row, state: TaskState, **changes: Any) -> None:
-        before = row.task.state
-        check_transition(before, state)
-        self._counts[before] -= 1
-        self._counts[state] += 1
-        if before is TaskState.PENDING:
-            del self._pending[bisect_left(self._pending, row.place)]
-        if state is TaskState.PENDING:
-            insort(self._pending, row.place)
-        row.task = replace(row.task, state=state, **changes)
-
-    def _place(self, row: Row, priority: int) -> None:
-        """Give a pending task another priority."""
-        del self._pending[bisect_left(self._pending, row.place)]
-        row.task = replace(row.task, priority=priority)
-        insort(self._pending, row.place)
-
     def _record(self, row: Row) -> TaskRecord:
         held_by = None if row.held_by is None else self._rows[row.held_by].task.id
         return record_of(row, held_by, tuple(needed.task.id for needed in self._links.after(row.task.seq)))
@@ -357,7 +248,7 @@ class MemoryTaskStore:
         row = self._rows.get(seq)
         if row is None or row.task.state is not TaskState.RUNNING or row.task.fence != fence:
             return False
-        self._move(
+        self._tasks.move(
             row,
             settlement.state,
             attempts=settlement.attempts,
@@ -375,33 +266,6 @@ class MemoryTaskStore:
         spent = settlement.totals
         names = [f.name for f in fields(Totals) if getattr(spent, f.name)]
         self._totals = replace(self._totals, **{n: getattr(self._totals, n) + getattr(spent, n) for n in names})
-        return True
-
-    def _put_back(self, before: Before) -> bool:
-        """One task as it was before the last action; False if it was changed since."""
-        row = self._rows[before.task.seq]
-        state, was_asked = row.task.state, before.left_state is TaskState.RUNNING
-        if row.task.fence != before.left_fence:
-            return False
-        if was_asked and state in (TaskState.RUNNING, TaskState.PENDING):
-            row.cancel_requested = False
-            return True
-        if state is not (TaskState.CANCELLED if was_asked else before.left_state):
-            return False
-        if state is before.task.state:
-            self._place(row, before.task.priority)
-            return True
-        old, is_open = before.task, was_asked or before.task.state is TaskState.PENDING
-        self._move(
-            row,
-            TaskState.PENDING if is_open else old.state,
-            fence=row.task.fence + 1,
-            attempts=old.attempts,
-            service_failures=old.service_failures,
-            crashes=old.crashes,
-        )
-        row.available_at, row.finished_at, row.failure = before.available_at, before.finished_at, before.failure
-        row.result, row.answer = before.result, before.answer
         return True
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from agentdash.engine.store.base import REQUEUEABLE, TaskRecord
+from agentdash.engine.store.records import TaskRecord
+from agentdash.engine.store.transitions import REQUEUEABLE
 from agentdash.model import Answer, Attempt, Failure, Task, TaskState
 
 

@@ -12,9 +12,9 @@ from contextlib import closing
 from dataclasses import fields
 from typing import Any
 
-from agentdash.engine.store.base import CredentialRecord, ProcessRecord, Ready, RunningTask, TaskRecord
 from agentdash.engine.store.codes import CODE_OF, STATE_OF, split_locks
 from agentdash.engine.store.faults import translate
+from agentdash.engine.store.records import CredentialRecord, ProcessRecord, Ready, RunningTask, TaskRecord
 from agentdash.model import Attempt, Counts, LinkedTask, Task, TaskState, Totals
 
 _READY = "SELECT seq, id, priority, fence, locks FROM tasks WHERE state = 0 AND (waits_for > 0) = 0"

@@ -15,14 +15,6 @@ from typing import TypeVar
 
 from agentdash.engine.log import LOG_NAME
 from agentdash.engine.store.adding import Addition, add_batch
-from agentdash.engine.store.base import (
-    AddReport,
-    Claim,
-    CredentialRecord,
-    ProcessRecord,
-    RunningTask,
-    Settlement,
-)
 from agentdash.engine.store.batches import ClaimRequest, SettleRequest, claim_batch, settle_batch
 from agentdash.engine.store.changes import (
     CancelRequest,
@@ -34,6 +26,14 @@ from agentdash.engine.store.changes import (
 )
 from agentdash.engine.store.faults import translate
 from agentdash.engine.store.reads import SqliteReads
+from agentdash.engine.store.records import (
+    AddReport,
+    Claim,
+    CredentialRecord,
+    ProcessRecord,
+    RunningTask,
+    Settlement,
+)
 from agentdash.engine.store.schema import check_version, migrate
 from agentdash.engine.store.undo import forget, undo_last
 from agentdash.engine.store.writer import GroupCommitWriter, Transaction

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from agentdash.engine.store.base import check_transition
 from agentdash.engine.store.codes import STATE_COLUMNS
 from agentdash.engine.store.faults import translate
+from agentdash.engine.store.transitions import check_transition
 from agentdash.engine.waiting import Write
 from agentdash.errors import StoreError
 from agentdash.model import TaskState, Totals

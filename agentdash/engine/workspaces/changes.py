@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from agentdash.engine.failures import clean_message
+from agentdash.engine.sanitising import clean_message
 from agentdash.engine.whole import in_thread
 from agentdash.engine.workspaces.git import GitError, git
 from agentdash.engine.workspaces.names import HEADS

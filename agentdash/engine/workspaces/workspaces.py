@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from agentdash.engine.command.attempts import safe_name
-from agentdash.engine.failures import StatedFailureError, clean_message
+from agentdash.engine.failures import StatedFailureError
 from agentdash.engine.log import LOGGER
+from agentdash.engine.sanitising import clean_message
 from agentdash.engine.whole import in_thread
 from agentdash.engine.workspaces.changes import WorkTree, keep
 from agentdash.engine.workspaces.entries import entry_of

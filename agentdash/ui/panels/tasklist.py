@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import replace
-from itertools import islice
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from textual.binding import Binding
 from textual.message import Message
 from textual.worker import Worker
 
 from agentdash.model import Counts, Snapshot, TaskQuery, TaskRow, TaskSort, TaskState, TaskWindow
-from agentdash.ui.panels import taskrows
+from agentdash.ui.panels import order, taskrows
+from agentdash.ui.panels.answer import Answer, place_of
 from agentdash.ui.panels.asking import Asking, Request
 from agentdash.ui.panels.lines import Line, LineList
+from agentdash.ui.panels.marks import MOST_MARKS, Marks
 
 ListTasks = Callable[[TaskQuery, int, int], Awaitable[TaskWindow]]
-
-MOST_MARKS: Final = 100_000
-_MOST_SELECTED_ROWS = 200
-_LIVE = (None, TaskState.RUNNING, TaskState.SUCCEEDED)
 
 
 class Queue(LineList):
@@ -49,26 +45,24 @@ class Queue(LineList):
         super().__init__(taskrows.columns(0, 0, TaskQuery()), id=id)
         self._list_tasks = list_tasks
         self._asking = Asking(monotonic)
-        self._query = TaskQuery()
-        self._window: TaskWindow | None = None
+        self._answer = Answer(TaskQuery())
         self._now = self._drawn_at = 0.0
         self._seen: tuple[Counts, int] | None = None
         self._failed = False
         self._cursor_row: TaskRow | None = None
-        self._id_cells = 0
         self._waited = 0
-        self._marks: dict[str, tuple[int, TaskState]] = {}
+        self._marks = Marks()
 
     # -- what it shows -----------------------------------------------------------------------------------------------
     @property
     def query_shown(self) -> TaskQuery:
         """Which tasks, in what order."""
-        return self._query
+        return self._answer.query
 
     @property
     def found(self) -> tuple[int, float]:
         """How many tasks were found, and how much was searched."""
-        return (self._window.total, self._window.searched) if self._window is not None else (0, 0.0)
+        return self._answer.total, self._answer.searched
 
     @property
     def marked(self) -> int:
@@ -77,10 +71,9 @@ class Queue(LineList):
 
     def ask_for(self, query: TaskQuery) -> None:
         """Show the answer to another query, from its beginning. What stands there until then can't be selected."""
-        if query != self._query:
-            self._query = query
-            self._window = self._cursor_row = None
-            self._id_cells = 0
+        if query != self._answer.query:
+            self._answer = Answer(query)
+            self._cursor_row = None
             self._fit_columns()
             self._ask()
             self.post_message(self.Altered())
@@ -89,12 +82,11 @@ class Queue(LineList):
         """A moment has passed: ages grow, and rows are read again if they may have changed."""
         self._now = now
         seen = (snapshot.counts, snapshot.event_seq)
-        window = self._window
-        is_outdated = seen != self._seen or window is None or window.searched < 1
+        is_outdated = seen != self._seen or self._answer.searched < 1
         if is_outdated or self._shows_running():
             self._seen = seen
             self._asking.stale = True
-        self._waited = self._waited + 1 if window is None else 0
+        self._waited = self._waited + 1 if self._answer.window is None else 0
         if self._waited > 1:  # what stood there before stays for a moment: most answers come before it is missed
             self.empty = "Reading…"
         # Where the answer will differ it is what is drawn, most often at once; else all panels draw ages in one go.
@@ -103,51 +95,41 @@ class Queue(LineList):
             self._draw()
 
     def _shows_running(self) -> bool:
-        rows = (self._row_at_index(index) for index in self._visible())
+        rows = (self._answer.row_at(index) for index in self._visible())
         return any(row is not None and row.state is TaskState.RUNNING for row in rows)
 
     def _visible(self) -> range:
         return range(self.top_row, self.top_row + self.page_size)
 
-    def _row_at_index(self, index: int) -> TaskRow | None:
-        if self._window is None:
-            return None
-        at = index - self._window.start
-        return self._window.rows[at] if 0 <= at < len(self._window.rows) else None
-
     def _draw(self) -> None:
         """Show the visible rows of the window, as they are now."""
         self._drawn_at = self._now
-        total = self._window.total if self._window is not None else 0
-        rows = [(index, self._row_at_index(index)) for index in self._visible() if index < total]
+        total = self._answer.total
+        rows = [(index, self._answer.row_at(index)) for index in self._visible() if index < total]
         lines = [self._line(row) for _, row in rows if row is not None]
         self.show(lines, start=next((index for index, row in rows if row is not None), self.top_row), total=total)
-        if (row := self._row_at_index(self.cursor)) is not None:
+        if (row := self._answer.row_at(self.cursor)) is not None:
             self._cursor_row = row
 
     def _line(self, row: TaskRow) -> Line:
-        return taskrows.line(row, self._now, marked=row.id in self._marks, brief=self._query.state is not None)
+        return taskrows.line(row, self._now, marked=row.id in self._marks, brief=self._answer.query.state is not None)
 
     def line_at(self, index: int) -> Line | None:
         line = super().line_at(index)
-        if line is None and (row := self._row_at_index(index)) is not None:
+        if line is None and (row := self._answer.row_at(index)) is not None:
             return self._line(row)  # scrolled to since: it need not wait for the next moment
         return line
 
     def find_key(self, key: Hashable) -> int | None:
-        if self._window is not None:
-            for index, row in enumerate(self._window.rows, self._window.start):
-                if row.seq == key:
-                    return index
-        return None
+        return place_of(key, self._answer.window) if self._answer.window is not None else None
 
     def _follow_key(self) -> None:
-        if self._cursor_row is None or (self._query.sort is TaskSort.RECENT and self._is_at_top):
+        if self._cursor_row is None or (self._answer.query.sort is TaskSort.RECENT and self._is_at_top):
             self._cursor_key = None  # whoever watches from the top wants to see what comes there
         super()._follow_key()
 
     def _fit_columns(self) -> None:
-        self.columns = taskrows.columns(self.size.width, self._id_cells, self._query)
+        self.columns = taskrows.columns(self.size.width, self._answer.id_cells, self._answer.query)
 
     def on_resize(self) -> None:
         """More rows may be seen now."""
@@ -173,8 +155,8 @@ class Queue(LineList):
         return True
 
     def _next_request(self) -> Request | None:
-        rows = range(self.page_size) if self._window is None else self._visible()
-        return self._asking.next(self._query, rows, live=self._is_live)
+        rows = range(self.page_size) if self._answer.window is None else self._visible()
+        return self._asking.next(self._answer.query, rows, live=self._answer.is_live)
 
     async def _read(self, request: Request | None) -> None:
         while request is not None:
@@ -190,23 +172,22 @@ class Queue(LineList):
 
     def _show_failure(self, request: Request, error: Exception) -> None:
         self.log_fault(error)
-        if request.query == self._query:
+        if request.query == self._answer.query:
             self._failed = True
             self.fault(error)
 
     def _take(self, request: Request, window: TaskWindow) -> None:
-        if window.query != self._query or (self._window is not None and not request.touches(self._visible())):
+        answer = self._answer
+        is_first, before = answer.window is None, self.found
+        if window.query != answer.query or not (is_first or request.touches(self._visible())):
             return  # an answer to what is no longer asked
-        is_first, before = self._window is None, self.found
-        if not is_first and self._must_hold and self._place_of_cursor(window) is None:
+        if not is_first and self._must_hold(window):
             return  # the row under the cursor is far down by now: what is selected must not change under a hand
-        if window == self._window and self._drawn_at == self._now and not self._failed:
+        if window == answer.window and self._drawn_at == self._now and not self._failed:
             return  # just as it stands there
-        self._window, self._failed = window, False
-        for row in window.rows:
-            if row.id in self._marks:
-                self._marks[row.id] = (row.seq, row.state)
-        self._id_cells = max([self._id_cells, *map(taskrows.id_cells, window.rows)])
+        self._failed = False
+        answer.take(window)
+        self._marks.see(window.rows)
         self._fit_columns()
         self.empty = taskrows.empty_text(window.query, window.searched)
         if is_first:
@@ -226,11 +207,6 @@ class Queue(LineList):
     def _is_at_top(self) -> bool:
         return self.cursor == self.top_row == 0
 
-    @property
-    def _is_live(self) -> bool:
-        """Whether its order changes with every task that begins or ends."""
-        return self._query.sort is TaskSort.RECENT and self._query.state in _LIVE and not self._query.text
-
     def move_to(self, index: int) -> None:
         self._asking.hold()
         super().move_to(index)
@@ -244,50 +220,40 @@ class Queue(LineList):
         self._asking.release()
         self._ask()
 
-    @property
-    def _must_hold(self) -> bool:
-        """Whether the list of what happens now stands still: the user has gone down in it, and no row leaves it. What
-        has ended can be read for as long as one likes; what runs would soon be shown as running when it is not."""
-        stands = self._asking.is_held or not self._shows_running()
-        is_down = not self._is_at_top and self._cursor_row is not None
-        return self._is_live and self._query.state is None and is_down and stands
-
-    def _place_of_cursor(self, window: TaskWindow) -> int | None:
-        if self._cursor_row is None:
-            return None
-        rows = enumerate(window.rows, window.start)
-        return next((index for index, row in rows if row.seq == self._cursor_row.seq), None)
+    def _must_hold(self, window: TaskWindow) -> bool:
+        """Whether the list of what happens now stands still: the user has gone down in it, no row leaves it, and the
+        one under the cursor is not in this window. What has ended can be read for as long as one likes; what runs
+        would soon be shown as running when it is not."""
+        row, answer = self._cursor_row, self._answer
+        if row is None or self._is_at_top or not answer.is_live or answer.query.state is not None:
+            return False
+        return (self._asking.is_held or not self._shows_running()) and place_of(row.seq, window) is None
 
     # -- what is selected --------------------------------------------------------------------------------------------
     @property
     def current_row(self) -> TaskRow | None:
         """The task under the cursor, as it was last seen; None while another list is being read."""
-        return self._cursor_row if self._window is not None and self._window.total else None
+        return self._cursor_row if self._answer.total else None
 
     def watch_cursor(self, before: int, cursor: int) -> None:
         super().watch_cursor(before, cursor)
-        self._cursor_row = self._row_at_index(cursor)
+        self._cursor_row = self._answer.row_at(cursor)
 
     def selected_ids(self) -> tuple[str, ...]:
         """The marked tasks; if there are none, the one under the cursor."""
-        if self._marks:
-            return tuple(self._marks)
         row = self.current_row
-        return (row.id,) if row is not None else ()
+        return self._marks.ids() or ((row.id,) if row is not None else ())
 
     def selected_rows(self) -> tuple[TaskRow, ...]:
         """As `selected_ids`, with the states they were last seen in: of many marked ones only the first."""
-        if self._marks:
-            first = islice(self._marks.items(), _MOST_SELECTED_ROWS)
-            return tuple(TaskRow(seq=seq, id=name, state=state) for name, (seq, state) in first)
         row = self.current_row
-        return (row,) if row is not None else ()
+        return self._marks.rows() or ((row,) if row is not None else ())
 
     def clear_marks(self) -> None:
         """Mark nothing."""
         if self._marks:
             self._marks.clear()
-            if self._window is not None:
+            if self._answer.window is not None:
                 self._draw()
             self.post_message(self.Altered())
 
@@ -306,11 +272,7 @@ class Queue(LineList):
         row = self.current_row
         if row is None:
             return False
-        if row.id in self._marks:
-            del self._marks[row.id]
-        elif len(self._marks) < MOST_MARKS:
-            self._marks[row.id] = (row.seq, row.state)
-        else:
+        if not self._marks.toggle(row):
             self.app.bell()
             self.notify(f"At most {MOST_MARKS:,} tasks can be marked.", severity="warning", markup=False)
             return False
@@ -326,17 +288,12 @@ class Queue(LineList):
     # -- order -------------------------------------------------------------------------------------------------------
     def action_sort(self) -> None:
         """Sort by the next thing."""
-        place = taskrows.SORTS.index(self._query.sort)
-        self.ask_for(replace(self._query, sort=taskrows.SORTS[(place + 1) % len(taskrows.SORTS)], descending=False))
+        self.ask_for(order.by_the_next(self._answer.query))
 
     def action_reverse(self) -> None:
         """Sort the other way round."""
-        self.ask_for(replace(self._query, descending=not self._query.descending))
+        self.ask_for(order.the_other_way_round(self._answer.query))
 
     def head_clicked(self, column: int) -> None:
         """Sort by that column; the other way round if it is the one already."""
-        sort = taskrows.sort_of(column)
-        if sort is self._query.sort:
-            self.action_reverse()
-        elif sort is not None:
-            self.ask_for(replace(self._query, sort=sort, descending=False))
+        self.ask_for(order.by_column(self._answer.query, column))

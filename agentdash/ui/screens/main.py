@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -15,10 +13,11 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
 
-from agentdash.loopguard import in_one_line
-from agentdash.model import FINISHED_STATES, LockView, Snapshot, TaskQuery, TaskSort, TaskState
+from agentdash.model import LockView, Snapshot, TaskQuery, TaskSort, TaskState
+from agentdash.ui.applicable import TASK_ACTIONS, task_actions
 from agentdash.ui.bindings import MAIN_BINDINGS, SHOWN_ORDER
-from agentdash.ui.crash import log_fault
+from agentdash.ui.boundary import ErrorBoundary
+from agentdash.ui.lockwatch import LockWatch
 from agentdash.ui.panels.banner import Banner
 from agentdash.ui.panels.credentials import Credentials
 from agentdash.ui.panels.events import Events
@@ -32,7 +31,6 @@ from agentdash.ui.panels.workers import Workers
 from agentdash.ui.run import Run
 from agentdash.ui.verbs import Verbs
 
-_LOCKS_EVERY_S = 2.0
 _TAB_IDS = ("queue", "workers", "credentials", "locks", "events")
 
 
@@ -49,10 +47,9 @@ class MainScreen(Screen[None]):
         self._verbs = verbs
         self._snapshot: Snapshot | None = None
         self._event_seq = 0
-        self._locks: tuple[LockView, ...] | None = None
-        self._locks_at = float("-inf")
+        self._locks = LockWatch(run, verbs)
         self._available: frozenset[str] = frozenset()
-        self._faulty: dict[str, str] = {}
+        self._boundary = ErrorBoundary()
 
     def compose(self) -> ComposeResult:
         yield RunHeader(id="header")
@@ -84,9 +81,8 @@ class MainScreen(Screen[None]):
     @property
     def is_searching(self) -> bool:
         """Whether the queue shows what has been found so far."""
-        return any(
-            queue.found[1] < 1 for queue in self.query(Queue)
-        )  # on a busy machine it is asked before it is there
+        # On a busy machine it is asked before the queue is there.
+        return any(queue.found[1] < 1 for queue in self.query(Queue))
 
     # -- what it shows -----------------------------------------------------------------------------------------------
     def update(self, snapshot: Snapshot, now: float, monotonic: float) -> None:
@@ -94,62 +90,28 @@ class MainScreen(Screen[None]):
         self._snapshot = snapshot
         header, queue = self.query_one(RunHeader), self.query_one(QueuePanel)
         workers, credentials = self.query_one(Workers), self.query_one(Credentials)
-        self._guarded(header, lambda: header.update(snapshot, now, monotonic))
-        self._guarded(queue, lambda: queue.update(snapshot, now))
-        self._guarded(workers, lambda: workers.update(snapshot, now, monotonic))
-        self._guarded(credentials, lambda: credentials.update(snapshot, now))
+        self._boundary.run(header, lambda: header.update(snapshot, now, monotonic))
+        self._boundary.run(queue, lambda: queue.update(snapshot, now))
+        self._boundary.run(workers, lambda: workers.update(snapshot, now, monotonic))
+        self._boundary.run(credentials, lambda: credentials.update(snapshot, now))
         self._update_locks(snapshot, now, monotonic)
         self._update_events(snapshot)
         tabs = self.query_one(PanelTabs)
-        self._guarded(tabs, lambda: tabs.mark(panel_marks(snapshot, self._merged_locks(snapshot))))
+        self._boundary.run(tabs, lambda: tabs.mark(panel_marks(snapshot, self._locks.merged(snapshot))))
         banner = self.query_one(Banner)
-        self._guarded(banner, lambda: banner.update(snapshot, now), hidden_too=True)
+        self._boundary.run(banner, lambda: banner.update(snapshot, now), hidden_too=True)
         self.query_one(KeyBar).rename("pause", "Resume" if snapshot.paused else "Pause")
-        self._refresh_available()
-
-    def _guarded(self, panel: Widget, update: Callable[[], None], *, hidden_too: bool = False) -> None:
-        """A boundary: whatever a panel stumbles over is shown in it and logged once; the others go on."""
-        if not (panel.is_on_screen or hidden_too):
-            return
-        name = panel.id or type(panel).__name__
-        try:
-            update()
-        except Exception as error:  # noqa: BLE001 - see above
-            if self._faulty.get(name) != (fault := in_one_line(error)):
-                self._faulty[name] = fault
-                log_fault(f"the panel {name} failed", error)
-            shown = getattr(panel, "fault", None)
-            if shown is not None:
-                shown(error)
-        else:
-            self._faulty.pop(name, None)
+        self._refresh_available(snapshot)
 
     def _update_locks(self, snapshot: Snapshot, now: float, monotonic: float) -> None:
         panel = self.query_one(Locks)
-        if panel.is_on_screen and monotonic - self._locks_at >= _LOCKS_EVERY_S:
-            self._locks_at = monotonic
-            self.run_worker(self._read_locks(), name="locks", group="locks", exit_on_error=False)
-        self._guarded(panel, lambda: self._show_locks(panel, self._merged_locks(snapshot), now))
+        if panel.is_on_screen and self._locks.take_turn(monotonic):
+            self.run_worker(self._locks.read(), name="locks", group="locks", exit_on_error=False)
+        self._boundary.run(panel, lambda: self._show_locks(panel, self._locks.merged(snapshot), now))
 
     def _show_locks(self, panel: Locks, locks: tuple[LockView, ...], now: float) -> None:
         panel.update(locks, now)
         panel.set_class(not any(lock.state in ("stale", "overdue") for lock in locks), "-calm")  # it takes little room
-
-    def _merged_locks(self, snapshot: Snapshot) -> tuple[LockView, ...]:
-        """This process's locks as they are now, and of the others what was read last."""
-        own = {lock.task_id for lock in snapshot.locks}
-        pids = {os.getpid(), *(lock.pid for lock in snapshot.locks)}  # of these the snapshot knows better
-        others = [
-            lock
-            for lock in self._locks or ()
-            if lock.task_id not in own and (lock.pid not in pids or lock.state == "stale")
-        ]
-        return (*snapshot.locks, *others)
-
-    async def _read_locks(self) -> None:
-        found = await self._verbs.attempt(self._run.list_locks())
-        if found is not None:
-            self._locks = found
 
     def _update_events(self, snapshot: Snapshot) -> None:
         panel = self.query_one(Events)
@@ -157,7 +119,7 @@ class MainScreen(Screen[None]):
             return
         events = self._run.events_since(self._event_seq)
         self._event_seq = snapshot.event_seq
-        self._guarded(panel, lambda: panel.add(events))
+        self._boundary.run(panel, lambda: panel.add(events))
 
     # -- narrow terminals --------------------------------------------------------------------------------------------
     @on(PanelTabs.Picked)
@@ -295,7 +257,7 @@ class MainScreen(Screen[None]):
     async def action_clean_locks(self) -> None:
         """Remove the stale lock files."""
         await self._verbs.clean_locks()
-        self._locks_at = float("-inf")
+        self._locks.outdate()
 
     @on(Queue.Opened)
     def _open_task(self, event: Queue.Opened) -> None:
@@ -321,35 +283,16 @@ class MainScreen(Screen[None]):
         views = self._snapshot.workers if self._snapshot is not None else ()
         return any(view.id == worker and view.state == "parked" for view in views)
 
-    def _refresh_available(self) -> None:
-        available = self._what_applies()
+    def _refresh_available(self, snapshot: Snapshot) -> None:
+        available = task_actions(snapshot, self._selected()[1], has_stale_locks=self._locks.has_stale)
         if available != self._available:
             self._available = available
             self.refresh_bindings()
-
-    def _what_applies(self) -> frozenset[str]:
-        """The actions of this screen that would do something now."""
-        snapshot = self._snapshot
-        if snapshot is None:
-            return frozenset()
-        states = self._selected()[1]
-        found: set[str] = set()
-        if states & {TaskState.FAILED, TaskState.CANCELLED}:
-            found.add("requeue")
-        if states - FINISHED_STATES:
-            found.add("cancel")
-        if TaskState.PENDING in states:
-            found.add("prioritize")
-        if any(view.state == "parked" for view in snapshot.workers):
-            found.add("revive")
-        if any(lock.state == "stale" for lock in self._locks or ()):
-            found.add("clean_locks")
-        return frozenset(found)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """None dims a key that would do nothing."""
         if action == "filter":
             return not isinstance(self.focused, Input)  # there it is a letter as others are
-        if action in ("requeue", "cancel", "prioritize", "revive", "clean_locks"):
+        if action in TASK_ACTIONS:
             return True if action in self._available else None
         return True

@@ -8,7 +8,8 @@ from textual.geometry import Size
 
 from agentdash.errors import AgentdashError
 from agentdash.model import Snapshot
-from agentdash.ui.panels.header import HeaderLine, RunHeader, run_line
+from agentdash.ui.panels.header import RunHeader
+from agentdash.ui.panels.headerlines import HeaderLine, run_line
 from agentdash.ui.run import Run
 
 
