@@ -14,6 +14,8 @@ from agentdash.engine.store import Claim, Settlement
 
 PARKED_PROBE_S = 60.0
 _LOOK_AGAIN_S = 1.0
+_TURN_S = 0.01
+"""Of one turn of the loop, for workers that begin."""
 
 
 @dataclass(slots=True, eq=False)
@@ -32,8 +34,7 @@ class Worker:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
     has_worked: bool = False
-    waits_turns: int = 0
-    """So many turns of the loop before its first task: a lock file's first time costs most, and many begin at once."""
+    has_begun: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class Gate:
         self.admission: Admission | None = None
         self.runner: TaskRunner | None = None
         self._clock = clock
+        self._turn_until: float | None = None
         self._passing: set[str] = set()
         self._paced: dict[str, Worker] = {}
         self._waiting: dict[str, Worker] = {}
@@ -111,9 +113,8 @@ class Gate:
         if self.runner is None:
             return False
         self._passing.discard(worker.id)
-        while worker.waits_turns:
-            worker.waits_turns -= 1
-            await asyncio.sleep(0)
+        if not worker.has_begun:
+            await self._wait_to_begin(worker)
         while True:
             if self.is_draining or worker.retiring:
                 return False
@@ -139,6 +140,19 @@ class Gate:
             worker.has_worked = False
             worker.state, worker.backoff_until, worker.since = "idle", None, self._clock.now()
         return True
+
+    async def _wait_to_begin(self, worker: Worker) -> None:
+        """All workers begin at once, and a lock's file costs most the first time: of one turn of the loop only so much
+        is taken."""
+        while self._turn_until is not None and self._clock.monotonic() >= self._turn_until:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        if self._turn_until is None:
+            self._turn_until = self._clock.monotonic() + _TURN_S
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        worker.has_begun = True
+
+    def _end_turn(self) -> None:
+        self._turn_until = None
 
     async def _wait_for_room(self, worker: Worker) -> None:
         """Others wait for their turn to send: no task is claimed before it can be sent soon."""

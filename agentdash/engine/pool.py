@@ -23,7 +23,6 @@ from agentdash.errors import AgentdashError, NoMemoryError, means_no_memory
 from agentdash.model import WorkerView
 
 _MAX_RESTARTS = 5
-_BEGIN_TOGETHER = 32
 
 
 class ParallelSessionManager:
@@ -128,12 +127,11 @@ class ParallelSessionManager:
             raise ValueError("a pool has at least one worker")
         self.max_workers = workers
         wanted = [self._crew.worker(number) for number in range(workers)]
-        begun = 0
         for worker in wanted:
             worker.retiring = False
             has_ended = worker.task is None or worker.task.done()
             if has_ended and self.is_running and not self.is_draining:
-                worker.waits_turns, begun = begun // _BEGIN_TOGETHER, begun + 1
+                worker.has_begun = False
                 self._start(worker)
         for worker in self._crew.workers.values():
             if worker not in wanted:
