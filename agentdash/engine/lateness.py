@@ -6,7 +6,7 @@ import math
 
 MOST_LATENESS = 0.5
 """The longest lateness that is learned, in intervals between two requests."""
-_FIRST_S = 0.0032
+_FIRST_S = 0.0022
 _GROWTH = 1.2
 _DECAY = 0.999
 _APART_S = 0.005
