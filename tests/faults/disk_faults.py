@@ -23,6 +23,7 @@ _CANNOT_WRITE = Excuses(codes=frozenset({1, 2}), repeats=True)
 _BLOCK = b"\0" * 4096
 _SOURCE = Path(__file__).with_name("bad_disk.c")
 _PRELOAD = "LD_PRELOAD"
+_FILES_CLOSE_S = 2.0
 
 
 def excuse_crashes(stage: Stage) -> None:
@@ -116,7 +117,16 @@ class ReadOnly(SmallDisk):
         excuse_crashes(stage)
         for victim in stage.alive:
             stage.kill(victim)
-        _mount(self.disk(stage), "remount,ro")
+        deadline = time.monotonic() + _FILES_CLOSE_S
+        while True:
+            try:
+                _mount(self.disk(stage), "remount,ro")
+            except subprocess.CalledProcessError:  # the kernel may close the last file of the dead a moment later
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     def heal(self, stage: Stage) -> None:
         _mount(self.disk(stage), "remount,rw")
