@@ -83,7 +83,8 @@ def _backfilled(shm: Path) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Damaged(Fault):
-    """Bytes of the database are not what they were. It is put back as it was when the fault is healed.
+    """Bytes of the database are not what they were. It is put back as it was when the fault is healed, and with it the
+    results file: who restores the database alone is told that the file is not its own, and has to move it away.
 
     `at_work`: under the processes that run; otherwise all are killed before.
     """
@@ -102,13 +103,13 @@ class Damaged(Fault):
         for name in _KEPT:
             with suppress(FileNotFoundError):
                 shutil.copyfile(database.with_name(name), backup / name)
-        stage.notes[_DAMAGED] = backup
+        stage.notes[_DAMAGED] = backup, stage.results()
         self._damage(stage, database)
         for actor in stage.alive:
             actor.send(signal.SIGCONT)
 
     def heal(self, stage: Stage) -> None:
-        backup = stage.notes.pop(_DAMAGED, None)
+        backup, results = stage.notes.pop(_DAMAGED, (None, b""))
         if backup is None:
             return
         for actor in stage.alive:
@@ -119,6 +120,10 @@ class Damaged(Fault):
             database.with_name(name).unlink(missing_ok=True)
         for path in backup.iterdir():
             path.rename(database.with_name(path.name))
+        file = stage.project / "results.jsonl"
+        if file.is_file():
+            with suppress(OSError):  # its own disk may be full just now: a part of it is completed by the program
+                file.write_bytes(results)
 
     def _still(self, stage: Stage) -> None:
         """Nobody writes: they are dead, or stopped for a moment."""
