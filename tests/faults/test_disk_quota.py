@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -78,4 +79,5 @@ with open("a", "r+b", 0) as file, closing(sqlite3.connect("db")) as db:
     said = run_as(tmp_path, [], variables, code=code)
     quota = errno.EDQUOT
     assert said.startswith(str([0, quota, quota, quota, quota, 0, 0, "SQLITE_CANTOPEN"]).encode()), said
-    assert sqlite3.connect(tmp_path / "db").execute("select count(*) from t").fetchone() == (0,)
+    with closing(sqlite3.connect(tmp_path / "db")) as db:
+        assert db.execute("select count(*) from t").fetchone() == (0,)
