@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
@@ -21,6 +22,8 @@ MARK = "AGENTDASH_MARK"
 MARK_BYTES = 8
 NOT_YET = 0
 """For the number of a program that was just about to be started: it is known by its mark only."""
+_BEGINS_WITHIN_S = 0.05
+"""In the midst of its start a program has lost the old environment and not yet got its own: for so long at most."""
 _ROUNDS = 20
 _NO_SESSION = -1
 """Not 0: that is the session of all processes whose leader is outside of this container."""
@@ -79,6 +82,8 @@ def kill_listed(descriptor: int) -> list[str]:
         begun = begun_at(entry.pid) if entry.pid != NOT_YET else None
         # The leader may have ended while others of its session live; the number is not given anew before they end.
         session = entry.pid if begun in (entry.begun, None) else _NO_SESSION
+        if entry.pid == NOT_YET and not family(session, entry.mark):
+            time.sleep(_BEGINS_WITHIN_S)
         if family(session, entry.mark):
             end_family(session, entry.mark)
             killed.append(entry.task)
