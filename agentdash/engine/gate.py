@@ -144,7 +144,7 @@ class Gate:
     async def _wait_to_begin(self, worker: Worker) -> None:
         """All workers begin at once, and a lock's file costs most the first time: of one turn of the loop only so much
         is taken."""
-        while self._turn_until is not None and self._clock.monotonic() >= self._turn_until:  # noqa: ASYNC110
+        while self._turn_until is not None and self._clock.monotonic() >= self._turn_until:  # noqa: ASYNC110 - see above
             await asyncio.sleep(0)
         if self._turn_until is None:
             self._turn_until = self._clock.monotonic() + _TURN_S

@@ -14,6 +14,10 @@ from agentdash.model import Counts
 from tests.support.engines import Work, engine_over, running, until
 
 
+def _disk_is_full() -> int:
+    raise StoreWriteError("The disk is full.", hint="Make room.")
+
+
 async def test_a_fault_before_the_first_task_is_no_run_without_housekeeping(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -27,13 +31,10 @@ async def test_a_fault_before_the_first_task_is_no_run_without_housekeeping(
             await until(lambda: engine.housekeeping.is_at_work)
             await until(lambda: not engine.housekeeping.is_at_work)
 
-        def refuse() -> int:
-            raise StoreWriteError("The disk is full.", hint="Make room.")
-
         sync = engine.results.sync
         with monkeypatch.context() as patch:
             patch.setattr(engine, "_load_sdk", load_slowly)
-            patch.setattr(engine.results, "sync", refuse)
+            patch.setattr(engine.results, "sync", _disk_is_full)
             with pytest.raises(StoreWriteError, match="disk is full"):
                 await asyncio.wait_for(engine.run(), 20)
         assert work.begun == []
@@ -102,10 +103,6 @@ async def test_the_time_before_the_workers_begin_is_no_stall(tmp_path: Path, mon
             await until(lambda: any(watched))
             work.let_go()
             assert await asyncio.wait_for(run, 20) is End.FINISHED
-
-
-def _disk_is_full() -> int:
-    raise StoreWriteError("The disk is full.", hint="Make room.")
 
 
 async def test_what_runs_when_a_duty_fails_may_end_and_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
